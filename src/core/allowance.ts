@@ -1,0 +1,65 @@
+/**
+ * What one receiver may have: how many attempts at once, it or its host, and how many a second.
+ *
+ * Silence and overload halve it, a success doubles it: a receiver that hangs soon holds one slot and not all it may have,
+ * and one that was down is brought back from one at a time, whether it came back by itself or a person enabled it again.
+ * Any other answer changes nothing: it came at once and held up nobody, and one that fails each webhook the first time
+ * would otherwise get a long backlog one by one.
+ */
+
+import type { AttemptResult, NoResponseReason } from './delivery.ts'
+import type { GcraPace } from './gcra.ts'
+import { SECOND } from './time.ts'
+
+/**
+ * How a receiver bears what it is sent. `silent`: it is not there, or holds a slot for nothing. `answering`: somebody is
+ * there, though nothing good came of it.
+ */
+export type Bearing = 'well' | 'answering' | 'overloaded' | 'silent'
+
+const OVERLOAD_STATUSES: ReadonlySet<number> = new Set([429, 503])
+/** A connection that was reset, or spoke something else than HTTP, was taken first. */
+const TAKEN: ReadonlySet<NoResponseReason> = new Set(['reset', 'protocol'])
+
+/** Null for what says nothing about the receiver: our own fault. */
+export function bearingOf(result: AttemptResult): Bearing | null {
+  if (result.kind === 'own_fault') return null
+  if (result.kind === 'no_response') return TAKEN.has(result.reason) ? 'answering' : 'silent'
+  if (result.status >= 200 && result.status <= 299) return 'well'
+  return OVERLOAD_STATUSES.has(result.status) ? 'overloaded' : 'answering'
+}
+
+/** Null: as many as it may have at all. That is what is kept of a receiver that works: nothing. */
+export type Allowance = number | null
+
+/** Where whoever was sent nothing for a while begins, when a backlog waits. */
+export const ALLOWANCE_MIN = 1
+
+/** What is allowed after one more attempt came to an end. `max`: what it may have at all. */
+export function allowanceAfter(slots: Allowance, max: number, isSuccess: boolean): Allowance {
+  const allowed = allowedSlots(slots, max)
+  const next = isSuccess ? allowed * 2 : Math.max(ALLOWANCE_MIN, Math.floor(allowed / 2))
+  return next >= max ? null : next
+}
+
+/** The number itself; the maximum may have been lowered since. */
+export function allowedSlots(slots: Allowance, max: number): number {
+  return Math.min(slots ?? max, max)
+}
+
+/** It rests for a quarter of the time for which it has been failing: seldom asked, and found out soon. */
+const REST_SHARE = 0.25
+const REST_MS_MAX = 15 * SECOND
+
+/** How long whoever has one slot left, and failed again, is sent nothing at all. */
+export function restMs(failingForMs: number): number {
+  return Math.round(Math.min(Math.max(failingForMs, 0) * REST_SHARE, REST_MS_MAX))
+}
+
+/** What leaves a little late, because we were busy, may be made up for within this: or the rate would never be reached. */
+export const ENDPOINT_TOLERANCE_MS = 100
+
+/** `rateMax`: attempts a second; null: as fast as its slots allow. */
+export function endpointPace(rateMax: number | null): GcraPace {
+  return { spacingMs: rateMax === null ? 0 : SECOND / rateMax, toleranceMs: ENDPOINT_TOLERANCE_MS }
+}

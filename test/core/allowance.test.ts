@@ -1,0 +1,95 @@
+/** How many attempts at once: fewer after failures, more after successes, nothing kept of whoever works. */
+
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import {
+  type Allowance,
+  allowanceAfter,
+  allowedSlots,
+  bearingOf,
+  endpointPace,
+  restMs,
+} from '../../src/core/allowance.ts'
+import { DAY, MINUTE, SECOND } from '../../src/core/time.ts'
+
+function after(ends: readonly boolean[], max: number, from: Allowance = null): readonly number[] {
+  let slots = from
+  return ends.map((isSuccess) => {
+    slots = allowanceAfter(slots, max, isSuccess)
+    return allowedSlots(slots, max)
+  })
+}
+
+test('each failure halves what may be under way at once, down to one', () => {
+  expect(after([false, false, false, false], 8)).toEqual([4, 2, 1, 1])
+})
+
+test('each success doubles it, up to the maximum, of which nothing is kept', () => {
+  expect(after([true, true, true, true], 8, 1)).toEqual([2, 4, 8, 8])
+  expect(allowanceAfter(4, 8, true)).toBeNull()
+  expect(allowanceAfter(null, 8, true)).toBeNull()
+})
+
+test('it is always at least one and never above the maximum, also when that was lowered', () => {
+  const someEnds = fc.array(fc.boolean(), { minLength: 1, maxLength: 50 })
+  fc.assert(
+    fc.property(
+      someEnds,
+      fc.integer({ min: 1, max: 64 }),
+      fc.option(fc.integer({ min: 1, max: 64 })),
+      (ends, max, from) => {
+        for (const allowed of after(ends, max, from)) {
+          expect(allowed).toBeGreaterThanOrEqual(1)
+          expect(allowed).toBeLessThanOrEqual(max)
+        }
+      },
+    ),
+  )
+})
+
+test('one bad answer in ten leaves a receiver nearly all it may have', () => {
+  const ends = Array.from({ length: 1_000 }, (_, index) => index % 10 !== 0)
+  const allowed = after(ends, 8)
+  expect(allowed.reduce((sum, one) => sum + one, 0) / allowed.length).toBeGreaterThan(7)
+})
+
+test('whoever fails for long rests for a quarter of that time, a quarter of a minute at most', () => {
+  expect(restMs(0)).toBe(0)
+  expect(restMs(8 * SECOND)).toBe(2 * SECOND)
+  expect(restMs(5 * DAY)).toBe(15 * SECOND)
+  expect(restMs(-SECOND)).toBe(0)
+})
+
+test('a receiver that refuses at once is asked some ninety times in the first ten minutes, not at full speed', () => {
+  let now = 0
+  let asked = 0
+  while (now < 10 * MINUTE) {
+    asked += 1
+    now += 2 + restMs(now)
+  }
+  expect(asked).toBeLessThan(100)
+})
+
+test.each([
+  [{ kind: 'response', status: 204, retryAfter: null }, 'well'],
+  [{ kind: 'response', status: 302, retryAfter: null }, 'answering'],
+  [{ kind: 'response', status: 404, retryAfter: null }, 'answering'],
+  [{ kind: 'response', status: 429, retryAfter: '5' }, 'overloaded'],
+  [{ kind: 'response', status: 500, retryAfter: null }, 'answering'],
+  [{ kind: 'response', status: 503, retryAfter: null }, 'overloaded'],
+  [{ kind: 'no_response', reason: 'timeout', detail: '-' }, 'silent'],
+  [{ kind: 'no_response', reason: 'connect', detail: '-' }, 'silent'],
+  [{ kind: 'no_response', reason: 'dns', detail: '-' }, 'silent'],
+  [{ kind: 'no_response', reason: 'tls', detail: '-' }, 'silent'],
+  [{ kind: 'no_response', reason: 'blocked_address', detail: '-' }, 'silent'],
+  [{ kind: 'no_response', reason: 'reset', detail: '-' }, 'answering'],
+  [{ kind: 'no_response', reason: 'protocol', detail: '-' }, 'answering'],
+  [{ kind: 'own_fault', reason: 'our_dns', detail: '-' }, null],
+] as const)('%j shows how the receiver bears it: %s', (result, bearing) => {
+  expect(bearingOf(result)).toBe(bearing)
+})
+
+test('no rate is no spacing', () => {
+  expect(endpointPace(null).spacingMs).toBe(0)
+  expect(endpointPace(0.5).spacingMs).toBe(2_000)
+})
