@@ -1,0 +1,1 @@
+ALTER TABLE `_credentials` ADD `kinds` text DEFAULT '{}' NOT NULL;

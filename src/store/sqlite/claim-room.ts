@@ -1,0 +1,63 @@
+/** What one claim may still take: counted down in all, for each endpoint, for each host, and for those that failed lately. */
+
+import { allowedSlots } from '../../core/allowance.ts'
+import type { EndpointId } from '../../core/ids.ts'
+import type { ClaimDeliveries } from '../store.ts'
+import type { DueEndpoints, EndpointTurn } from './turns.ts'
+
+type Limited = Pick<EndpointTurn, 'id' | 'concurrencyMax' | 'slots'>
+
+export interface ClaimRoom {
+  inAll(): number
+  ofHost(host: string): number
+  of(endpoint: Limited & Pick<EndpointTurn, 'host'>): number
+  /** They were claimed. */
+  take(endpoint: Limited & Pick<EndpointTurn, 'host'>, count: number): void
+  /** What there is no room for, so that it need not be looked at. */
+  passedBy(): Pick<DueEndpoints, 'full' | 'fullHosts' | 'isRecoveringAllowed'>
+}
+
+export function slotsMaxOf({ concurrencyMax }: Pick<Limited, 'concurrencyMax'>, params: ClaimDeliveries): number {
+  return concurrencyMax ?? params.endpointConcurrency
+}
+
+/** `busy`: those that have something under way. */
+export function createClaimRoom(params: ClaimDeliveries, busy: readonly Limited[]): ClaimRoom {
+  const { hosts } = params
+  const underWay = new Map(params.inFlight)
+  const takenOfHosts = new Map<string, number>()
+  const full = new Set<EndpointId>()
+  let inAll = params.limit
+  let ofRecovering = params.recoveringMax
+  for (const one of busy) {
+    if (ofEndpoint(one) <= 0) full.add(one.id)
+    if (one.slots !== null) ofRecovering -= underWay.get(one.id) ?? 0
+  }
+
+  function ofEndpoint(one: Limited): number {
+    return allowedSlots(one.slots, slotsMaxOf(one, params)) - (underWay.get(one.id) ?? 0)
+  }
+
+  function ofHost(host: string): number {
+    return hosts.left(host) - (takenOfHosts.get(host) ?? 0)
+  }
+
+  return {
+    inAll: () => inAll,
+    ofHost,
+    of: (one) =>
+      Math.max(0, Math.min(inAll, ofEndpoint(one), ofHost(one.host), one.slots === null ? inAll : ofRecovering)),
+    take(one, count) {
+      inAll -= count
+      underWay.set(one.id, (underWay.get(one.id) ?? 0) + count)
+      takenOfHosts.set(one.host, (takenOfHosts.get(one.host) ?? 0) + count)
+      if (one.slots !== null) ofRecovering -= count
+      if (ofEndpoint(one) <= 0) full.add(one.id)
+    },
+    passedBy: () => ({
+      full: [...full],
+      fullHosts: [...hosts.full, ...[...takenOfHosts.keys()].filter((host) => ofHost(host) <= 0)],
+      isRecoveringAllowed: ofRecovering > 0,
+    }),
+  }
+}

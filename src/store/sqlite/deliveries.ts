@@ -1,0 +1,183 @@
+/** Deliveries and their attempts: made when a task settles, claimed by endpoint, written under a lease. */
+
+import type Database from 'better-sqlite3'
+import { bearingOf } from '../../core/allowance.ts'
+import type { DeliveryStatus, Verdict } from '../../core/delivery.ts'
+import type { DeliveryId, EndpointId, EventId, TaskId } from '../../core/ids.ts'
+import type { EpochMs } from '../../core/time.ts'
+import type { NewId } from '../../ports.ts'
+import type { AttemptRecord } from '../attempts.ts'
+import { IS_FREE } from './delivery-claim.ts'
+import type { TurnTable } from './turns.ts'
+
+export interface RedeliverableRow {
+  readonly id: DeliveryId
+  readonly status: DeliveryStatus
+  readonly endpointId: EndpointId
+}
+
+/** What stands in a delivery's row after a verdict. */
+function rowAfter(
+  verdict: Verdict,
+  statusBefore: DeliveryStatus,
+): { status: DeliveryStatus; nextAttemptAt: EpochMs | null } {
+  switch (verdict.kind) {
+    case 'delivered':
+    case 'exhausted':
+      return { status: verdict.kind, nextAttemptAt: null }
+    case 'unchanged':
+      return { status: statusBefore, nextAttemptAt: null }
+    case 'retry':
+    case 'give_back':
+      return { status: 'pending', nextAttemptAt: verdict.nextAttemptAt }
+  }
+}
+
+export function createDeliveryTable(db: Database.Database, newId: NewId, owner: string, turns: TurnTable) {
+  // What an endpoint did not choose to hear of is not kept for it either.
+  const insert = db.prepare(
+    `insert into _deliveries (id, event_id, endpoint_id, status, attempt_count, scheduled_attempt_count, is_manual,
+       status_before, next_attempt_at, created_at)
+     select :id, e.id, p.id, 'pending', 0, 0, 0, 'pending', :now, :now
+     from _endpoints p join _events e on e.id = :eventId
+     where p.id = :endpointId
+       and (p.event_types is null or exists (select 1 from json_each(p.event_types) where value = e.type))
+     on conflict (event_id, endpoint_id) do nothing`,
+  )
+  const subscribers = db.prepare<[TaskId], { endpointId: EndpointId }>(
+    `select s.endpoint_id as endpointId from _subscriptions s join _endpoints p on p.id = s.endpoint_id
+     where s.task_id = ? and p.status <> 'deleted' order by s.endpoint_id`,
+  )
+  const giveBack = db.prepare(
+    `update _deliveries set next_attempt_at = coalesce(:nextAttemptAt, next_attempt_at), lease_token = null, lease_owner = null, lease_expires_at = null
+     where id = :id and lease_token = :leaseToken`,
+  )
+  const settle = db.prepare(
+    `update _deliveries set status = :status, attempt_count = attempt_count + 1,
+       scheduled_attempt_count = scheduled_attempt_count + :scheduled, is_manual = 0, status_before = 'pending',
+       next_attempt_at = :nextAttemptAt, settled_at = :settledAt, last_status_code = :statusCode, last_failure = :failure,
+       lease_token = null, lease_owner = null, lease_expires_at = null
+     where id = :id and lease_token = :leaseToken`,
+  )
+  // What was probed with waits for its own attempts; and what a person wants sent again keeps how it once ended.
+  const leaveWaiting = db.prepare(
+    `update _deliveries set attempt_count = attempt_count + 1,
+       last_status_code = iif(status_before = 'pending', :statusCode, last_status_code),
+       last_failure = iif(status_before = 'pending', :failure, last_failure),
+       lease_token = null, lease_owner = null, lease_expires_at = null
+     where id = :id and lease_token = :leaseToken`,
+  )
+  // A person's attempt that failed leaves what it was, and when and how it came to be that.
+  const leaveAsBefore = db.prepare(
+    `update _deliveries set status = status_before, attempt_count = attempt_count + 1, is_manual = 0,
+       status_before = 'pending', next_attempt_at = null, lease_token = null, lease_owner = null, lease_expires_at = null
+     where id = :id and lease_token = :leaseToken`,
+  )
+  const insertAttempt = db.prepare(
+    `insert into _attempts (id, delivery_id, attempt_number, is_manual, is_probe, verdict, started_at, duration_ms, status_code,
+       failure, detail, response_excerpt, response_truncated, response_headers, remote_address, timings, next_attempt_at)
+     values (:id, :deliveryId, :attemptNumber, :isManual, :isProbe, :verdict, :startedAt, :durationMs, :statusCode,
+       :failure, :detail, :responseExcerpt, :responseTruncated, :responseHeaders, :remoteAddress, :timings, :nextAttemptAt)`,
+  )
+  const redeliverable = db.prepare<[DeliveryId], RedeliverableRow>(
+    'select id, status, endpoint_id as endpointId from _deliveries where id = ?',
+  )
+  const redeliverableOfTask = db.prepare<[TaskId], RedeliverableRow>(
+    `select d.id, d.status, d.endpoint_id as endpointId
+     from _events e join _deliveries d on d.event_id = e.id where e.task_id = ? order by d.seq`,
+  )
+  const queueManual = db.prepare(
+    `update _deliveries set status = 'pending', is_manual = 1,
+       status_before = case when is_manual = 1 then status_before else status end,
+       next_attempt_at = :now
+     where id = :id and ${IS_FREE}`,
+  )
+
+  function make(eventId: EventId, endpointId: EndpointId, now: EpochMs): void {
+    const { changes } = insert.run({ id: newId('dlv'), eventId, endpointId, now })
+    if (changes > 0) turns.bringForward(endpointId, now)
+  }
+
+  function returnUntouched({ delivery, leaseToken }: AttemptRecord, at: EpochMs): boolean {
+    // It was not its own turn that a probe took.
+    const nextAttemptAt = delivery.isProbe ? null : at
+    return giveBack.run({ id: delivery.id, leaseToken, nextAttemptAt }).changes > 0
+  }
+
+  function writeVerdict({ delivery, leaseToken, exchange, verdict }: AttemptRecord, now: EpochMs): boolean {
+    const { id, isManual, isProbe, statusBefore } = delivery
+    const end = endOf(exchange)
+    if (verdict.kind === 'unchanged') {
+      const left = isProbe ? leaveWaiting.run({ id, leaseToken, ...end }) : leaveAsBefore.run({ id, leaseToken })
+      return left.changes > 0
+    }
+    const { status, nextAttemptAt } = rowAfter(verdict, statusBefore)
+    const scheduled = isManual || isProbe ? 0 : 1
+    const settledAt = status === 'pending' ? null : now
+    return settle.run({ id, leaseToken, status, scheduled, nextAttemptAt, settledAt, ...end }).changes > 0
+  }
+
+  function noteAttempt({ delivery, startedAt, exchange, verdict }: AttemptRecord): void {
+    const { result } = exchange
+    insertAttempt.run({
+      id: newId('att'),
+      deliveryId: delivery.id,
+      attemptNumber: delivery.attemptNumber,
+      isManual: delivery.isManual ? 1 : 0,
+      isProbe: delivery.isProbe ? 1 : 0,
+      verdict: verdict.kind,
+      startedAt,
+      durationMs: exchange.durationMs,
+      ...endOf(exchange),
+      detail: result.kind === 'response' ? null : result.detail,
+      responseExcerpt: exchange.responseExcerpt,
+      responseTruncated: exchange.responseTruncated ? 1 : 0,
+      responseHeaders: JSON.stringify(exchange.responseHeaders),
+      remoteAddress: exchange.remoteAddress,
+      timings: JSON.stringify(exchange.timings),
+      nextAttemptAt: verdict.kind === 'retry' ? verdict.nextAttemptAt : null,
+    })
+  }
+
+  return {
+    make,
+    /** One delivery for each endpoint that subscribed so far. */
+    makeForSubscribers(taskId: TaskId, eventId: EventId, now: EpochMs): void {
+      for (const { endpointId } of subscribers.all(taskId)) make(eventId, endpointId, now)
+    },
+
+    /** Whether the lease was still held; if not, nothing is written. */
+    recordAttempt(record: AttemptRecord, now: EpochMs): boolean {
+      const { delivery, verdict } = record
+      const { endpointId } = delivery
+      if (verdict.kind === 'give_back') {
+        if (!returnUntouched(record, verdict.nextAttemptAt)) return false
+        turns.bringForward(endpointId, verdict.nextAttemptAt)
+        return true
+      }
+      if (!writeVerdict(record, now)) return false
+      noteAttempt(record)
+      if (verdict.kind === 'retry') turns.bringForward(endpointId, verdict.nextAttemptAt)
+      const bearing = bearingOf(record.exchange.result)
+      if (bearing !== null) turns.noteAttempt(endpointId, delivery.slotsMax, bearing, now)
+      return true
+    },
+
+    listRedeliverable: (taskId: TaskId): readonly RedeliverableRow[] => redeliverableOfTask.all(taskId),
+    findRedeliverable: (id: DeliveryId): RedeliverableRow | undefined => redeliverable.get(id),
+
+    /** False when an attempt is under way. */
+    queueManualAttempt(row: RedeliverableRow, now: EpochMs): boolean {
+      const { changes } = queueManual.run({ id: row.id, now, owner })
+      if (changes > 0) turns.bringForwardByHand(row.endpointId, now)
+      return changes > 0
+    },
+  }
+}
+
+function endOf({ result }: AttemptRecord['exchange']): { statusCode: number | null; failure: string | null } {
+  if (result.kind === 'response') return { statusCode: result.status, failure: null }
+  return { statusCode: null, failure: result.reason }
+}
+
+export type DeliveryTable = ReturnType<typeof createDeliveryTable>

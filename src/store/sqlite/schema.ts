@@ -1,0 +1,287 @@
+/**
+ * The tables. They are prefixed with `_` because they are not the way in: the views (views.ts) are, see docs/sql.md.
+ *
+ * Instants are whole milliseconds. drizzle-kit generates `migrations/sqlite` from this file; STRICT, the triggers that
+ * keep `_counts` and WITHOUT ROWID are added to the generated files by hand, as drizzle has no words for them.
+ */
+
+import { sql } from 'drizzle-orm'
+import { check, index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import { DELIVERY_STATUSES, type DeliveryStatus } from '../../core/delivery.ts'
+import { type DisabledReason, ENDPOINT_STATUSES, type EndpointStatus } from '../../core/endpoint.ts'
+import { JOB_STATUSES, type JobStatus } from '../../core/job.ts'
+import { SIGNING_ALGORITHMS, type SigningAlgorithm } from '../../core/signature.ts'
+import { TASK_STATUSES, type TaskStatus } from '../../core/task.ts'
+
+function oneOf(column: string, values: readonly string[]) {
+  return sql.raw(`${column} in (${values.map((value) => `'${value}'`).join(', ')})`)
+}
+
+export const meta = sqliteTable('_meta', {
+  key: text('key').primaryKey().notNull(),
+  value: text('value').notNull(),
+})
+
+export const counts = sqliteTable('_counts', {
+  name: text('name').primaryKey().notNull(),
+  n: integer('n').notNull(),
+})
+
+export const credentials = sqliteTable('_credentials', {
+  name: text('name').primaryKey().notNull(),
+  arrivalAt: real('arrival_at').notNull(),
+  rateFactor: real('rate_factor').notNull(),
+  raisedAt: integer('raised_at').notNull(),
+  throttledUntil: integer('throttled_until').notNull(),
+  throttledAt: integer('throttled_at').notNull(),
+  /** JSON of core/budget.ts `Pause`. */
+  pause: text('pause'),
+  /** JSON of core/budget.ts `Budget.kinds`. */
+  kinds: text('kinds').notNull().default('{}'),
+})
+
+export const endpoints = sqliteTable(
+  '_endpoints',
+  {
+    id: text('id').primaryKey().notNull(),
+    /** Null: nothing is sent, its receiver comes and asks. */
+    url: text('url'),
+    /** Host and port of the URL: receivers on one host share what that host can take. */
+    host: text('host'),
+    name: text('name'),
+    status: text('status').$type<EndpointStatus>().notNull(),
+    disabledReason: text('disabled_reason').$type<DisabledReason>(),
+    /** Its operator events go here too. */
+    isOperator: integer('is_operator', { mode: 'boolean' }).notNull().default(false),
+    /** JSON object of its own headers, each value sealed like a secret by the key `headers_key_id`; null when it has none. */
+    headers: text('headers'),
+    headersKeyId: text('headers_key_id'),
+    /** JSON array; null takes all. */
+    eventTypes: text('event_types'),
+    /** Attempts a second; null: as fast as its slots allow. */
+    rateMax: real('rate_max'),
+    /** Attempts at once; null: as the settings say. */
+    concurrencyMax: integer('concurrency_max'),
+    /** GCRA's theoretical arrival time under `rate_max`. */
+    arrivalAt: real('arrival_at').notNull().default(0),
+    /** How many attempts it may have at once while it is, or was lately, failing; null: as many as it may have at all. */
+    slots: integer('slots'),
+    /** Since when nothing but failures; null while the last attempt succeeded. */
+    failingSince: integer('failing_since'),
+    /** JSON array of the first few events that failed since then. */
+    failingEvents: text('failing_events'),
+    /** When an endpoint that was disabled for failing is tried again. */
+    probeAt: integer('probe_at'),
+    probeCount: integer('probe_count').notNull().default(0),
+    /**
+     * The earliest instant at which one of its deliveries may be claimable; null when none can. Never later than the
+     * truth by more than one lease, so that a claim finds work by endpoint without looking at any backlog.
+     */
+    dueAt: integer('due_at'),
+    createdAt: integer('created_at').notNull(),
+    updatedAt: integer('updated_at').notNull(),
+  },
+  (t) => [
+    uniqueIndex('_endpoints_url').on(t.url).where(sql`status <> 'deleted'`),
+    index('_endpoints_due').on(t.dueAt).where(sql`status = 'enabled' and due_at is not null`),
+    index('_endpoints_probe').on(t.probeAt).where(sql`probe_at is not null`),
+    check('_endpoints_status', oneOf('status', ENDPOINT_STATUSES)),
+  ],
+)
+
+/** Secrets of endpoints' own; `by_daemon` stands for the daemon's own while one of these replaces it. */
+export const secrets = sqliteTable(
+  '_secrets',
+  {
+    id: integer('id').primaryKey().notNull(),
+    endpointId: text('endpoint_id')
+      .notNull()
+      .references(() => endpoints.id),
+    /** Sealed by the key `key_id`; as it is when that is null. Of a private key: its public half in the open, a space, the rest. */
+    sealed: text('sealed').notNull(),
+    keyId: text('key_id'),
+    algorithm: text('algorithm').$type<SigningAlgorithm>().notNull().default('hmac'),
+    byDaemon: integer('by_daemon', { mode: 'boolean' }).notNull(),
+    createdAt: integer('created_at').notNull(),
+    expiresAt: integer('expires_at'),
+  },
+  (t) => [
+    index('_secrets_endpoint').on(t.endpointId, t.id),
+    check('_secrets_algorithm', oneOf('algorithm', SIGNING_ALGORITHMS)),
+  ],
+)
+
+export const tasks = sqliteTable(
+  '_tasks',
+  {
+    id: text('id').primaryKey().notNull(),
+    taskId: text('task_id').notNull(),
+    kind: text('kind').notNull(),
+    credential: text('credential').notNull(),
+    status: text('status').$type<TaskStatus>().notNull(),
+    metadata: text('metadata').notNull(),
+    registeredAt: integer('registered_at').notNull(),
+    submittedAt: integer('submitted_at'),
+    deadlineAt: integer('deadline_at').notNull(),
+    nextPollAt: integer('next_poll_at'),
+    pollCount: integer('poll_count').notNull(),
+    suspectCode: text('suspect_code'),
+    suspectCount: integer('suspect_count'),
+    suspectAt: integer('suspect_at'),
+    unavailableCount: integer('unavailable_count').notNull(),
+    lastObservation: text('last_observation'),
+    leaseToken: text('lease_token'),
+    leaseOwner: text('lease_owner'),
+    leaseExpiresAt: integer('lease_expires_at'),
+    settledAt: integer('settled_at'),
+    eventId: text('event_id'),
+    /** JSON `{partial, images, error}`. */
+    outcome: text('outcome'),
+  },
+  (t) => [
+    uniqueIndex('_tasks_task_id_kind').on(t.taskId, t.kind),
+    index('_tasks_due').on(t.credential, t.nextPollAt).where(sql`status = 'pending'`),
+    index('_tasks_deadline').on(t.deadlineAt).where(sql`status = 'pending'`),
+    index('_tasks_settled').on(t.settledAt).where(sql`settled_at is not null`),
+    index('_tasks_status').on(t.status, t.id),
+    check('_tasks_status_known', oneOf('status', TASK_STATUSES)),
+    check('_tasks_settled_once', sql`(status = 'pending') = (settled_at is null)`),
+  ],
+)
+
+export const subscriptions = sqliteTable(
+  '_subscriptions',
+  {
+    taskId: text('task_id')
+      .notNull()
+      .references(() => tasks.id),
+    endpointId: text('endpoint_id')
+      .notNull()
+      .references(() => endpoints.id),
+    createdAt: integer('created_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.taskId, t.endpointId] })],
+)
+
+export const events = sqliteTable(
+  '_events',
+  {
+    /** In the order of the commits: what is read up to one of them, nothing is ever added below. */
+    seq: integer('seq').primaryKey({ autoIncrement: true }),
+    id: text('id').notNull().unique(),
+    /** Null for what we tell the operator of ourselves. */
+    taskId: text('task_id').references(() => tasks.id),
+    type: text('type').notNull(),
+    createdAt: integer('created_at').notNull(),
+    /** The bytes that every attempt sends, for ever the same. */
+    body: text('body').notNull(),
+  },
+  (t) => [uniqueIndex('_events_task').on(t.taskId)],
+)
+
+export const deliveries = sqliteTable(
+  '_deliveries',
+  {
+    /** In the order of the commits, as of events. */
+    seq: integer('seq').primaryKey({ autoIncrement: true }),
+    id: text('id').notNull().unique(),
+    eventId: text('event_id')
+      .notNull()
+      .references(() => events.id),
+    endpointId: text('endpoint_id')
+      .notNull()
+      .references(() => endpoints.id),
+    status: text('status').$type<DeliveryStatus>().notNull(),
+    attemptCount: integer('attempt_count').notNull(),
+    scheduledAttemptCount: integer('scheduled_attempt_count').notNull(),
+    isManual: integer('is_manual', { mode: 'boolean' }).notNull(),
+    statusBefore: text('status_before').$type<DeliveryStatus>().notNull(),
+    nextAttemptAt: integer('next_attempt_at'),
+    leaseToken: text('lease_token'),
+    leaseOwner: text('lease_owner'),
+    leaseExpiresAt: integer('lease_expires_at'),
+    createdAt: integer('created_at').notNull(),
+    settledAt: integer('settled_at'),
+    lastStatusCode: integer('last_status_code'),
+    lastFailure: text('last_failure'),
+  },
+  (t) => [
+    uniqueIndex('_deliveries_event_endpoint').on(t.eventId, t.endpointId),
+    index('_deliveries_due').on(t.endpointId, t.nextAttemptAt).where(sql`status = 'pending'`),
+    index('_deliveries_status').on(t.status, t.seq),
+    index('_deliveries_endpoint').on(t.endpointId, t.seq),
+    check('_deliveries_status_known', oneOf('status', DELIVERY_STATUSES)),
+    check('_deliveries_pending_is_due', sql`(status = 'pending') = (next_attempt_at is not null)`),
+  ],
+)
+
+export const attempts = sqliteTable(
+  '_attempts',
+  {
+    id: text('id').primaryKey().notNull(),
+    deliveryId: text('delivery_id')
+      .notNull()
+      .references(() => deliveries.id),
+    attemptNumber: integer('attempt_number').notNull(),
+    isManual: integer('is_manual', { mode: 'boolean' }).notNull(),
+    /** It tried whether a disabled endpoint works again. */
+    isProbe: integer('is_probe', { mode: 'boolean' }).notNull().default(false),
+    verdict: text('verdict').notNull(),
+    startedAt: integer('started_at').notNull(),
+    durationMs: integer('duration_ms').notNull(),
+    statusCode: integer('status_code'),
+    failure: text('failure'),
+    detail: text('detail'),
+    responseExcerpt: text('response_excerpt'),
+    responseTruncated: integer('response_truncated', { mode: 'boolean' }).notNull(),
+    responseHeaders: text('response_headers').notNull(),
+    remoteAddress: text('remote_address'),
+    /** JSON of ports.ts `Timings`. */
+    timings: text('timings'),
+    nextAttemptAt: integer('next_attempt_at'),
+  },
+  (t) => [uniqueIndex('_attempts_delivery').on(t.deliveryId, t.attemptNumber)],
+)
+
+export const polls = sqliteTable(
+  '_polls',
+  {
+    taskId: text('task_id')
+      .notNull()
+      .references(() => tasks.id),
+    pollNumber: integer('poll_number').notNull(),
+    askedAt: integer('asked_at').notNull(),
+    durationMs: integer('duration_ms').notNull(),
+    observation: text('observation').notNull(),
+    detail: text('detail').notNull(),
+    httpStatus: integer('http_status'),
+    requestId: text('request_id'),
+    nextPollAt: integer('next_poll_at'),
+    /** Why the next poll is when it is; null after the last. */
+    reason: text('reason'),
+  },
+  (t) => [primaryKey({ columns: [t.taskId, t.pollNumber] })],
+)
+
+/** Work on many deliveries that a person asked for; done piece by piece, so that it survives a crash in the middle. */
+export const jobs = sqliteTable(
+  '_jobs',
+  {
+    id: text('id').primaryKey().notNull(),
+    status: text('status').$type<JobStatus>().notNull(),
+    /** JSON of core/job.ts `JobFilter`. */
+    filter: text('filter').notNull(),
+    /** The last delivery (`seq`) that was looked at, and the last there was when the job began. */
+    position: integer('position').notNull(),
+    endPosition: integer('end_position').notNull(),
+    totalCount: integer('total_count').notNull(),
+    queuedCount: integer('queued_count').notNull(),
+    createdAt: integer('created_at').notNull(),
+    updatedAt: integer('updated_at').notNull(),
+    finishedAt: integer('finished_at'),
+  },
+  (t) => [
+    index('_jobs_running').on(t.id).where(sql`status = 'running'`),
+    check('_jobs_status', oneOf('status', JOB_STATUSES)),
+  ],
+)

@@ -1,0 +1,340 @@
+/** The store on SQLite: each step of the port is one entry of a group commit over the tables. */
+
+import { randomUUID } from 'node:crypto'
+import type Database from 'better-sqlite3'
+import { applyEffect, grant, spend } from '../../core/budget.ts'
+import type { Endpoint } from '../../core/endpoint.ts'
+import { assert, type DamagedError } from '../../core/errors.ts'
+import type { EndpointId } from '../../core/ids.ts'
+import { upstreamFact } from '../../core/operator-event.ts'
+import type { SettledTask } from '../../core/task.ts'
+import { type EpochMs, formatDuration, latest, SECOND } from '../../core/time.ts'
+import type { Clock, Log, NewId, Vault } from '../../ports.ts'
+import type { AttemptRecord } from '../attempts.ts'
+import type { RedeliverResult, Registered, Registration, Store } from '../store.ts'
+import { createClockShift } from './clock-shift.ts'
+import { createCredentialTable } from './credentials.ts'
+import { createCustomHeaderTable } from './custom-headers.ts'
+import { createDeliveryTable, type RedeliverableRow } from './deliveries.ts'
+import { createDeliveryClaim } from './delivery-claim.ts'
+import { ballastBytesOf, createDisk, type DiskSettings } from './disk.ts'
+import { createEndpointChanges } from './endpoint-changes.ts'
+import { createEndpointHealthTable } from './endpoint-health.ts'
+import { createEndpointTable } from './endpoints.ts'
+import { createGroupCommit, isDamage, type Patience } from './group-commit.ts'
+import { createJobSteps } from './job-steps.ts'
+import { createLookups } from './lookups.ts'
+import { openDatabase } from './open.ts'
+import { createDiskNotes, createOperatorEventTable, createTelling } from './operator-events.ts'
+import { createPullTable } from './pull.ts'
+import { reachOf } from './reach.ts'
+import { createRetention } from './retention.ts'
+import { createSecretTable, UNSEALED } from './secrets.ts'
+import { createTaskTable, type KeptTask } from './tasks.ts'
+import { createTurnTable } from './turns.ts'
+import { createWriteAheadLog } from './write-ahead-log.ts'
+
+export interface SqliteStoreOptions {
+  readonly path: string
+  readonly clock: Pick<Clock, 'now' | 'soon' | 'wakeAt'>
+  readonly newId: NewId
+  /** Nothing can be written any more; the process has to end. */
+  readonly onDamaged: (error: DamagedError) => void
+  /** Seals the secrets that are kept; without it they are kept as they are. */
+  readonly vault?: Vault | undefined
+  /** How much room is watched over and kept in reserve; without it nothing is. */
+  readonly disk?: DiskSettings | undefined
+  readonly log?: Log | undefined
+}
+
+/** @throws ConfigError, LockedError, DamagedError */
+export function openSqliteStore(options: SqliteStoreOptions): Store {
+  const { path, clock, newId, vault = UNSEALED, onDamaged, log } = options
+  const { file, writer: db, reader, databaseId, close } = openDatabase(path, clock.now())
+  // Whoever opens the database holds its lock: the leases of any other owner are a dead daemon's.
+  const owner = randomUUID()
+  const secrets = createSecretTable(db, vault)
+  const customHeaders = createCustomHeaderTable(db, vault)
+  const endpoints = createEndpointTable(db, newId, { secrets, customHeaders, vault })
+  const turns = createTurnTable(db)
+  const deliveries = createDeliveryTable(db, newId, owner, turns)
+  const operatorEvents = createOperatorEventTable(db, databaseId, deliveries)
+  const health = createEndpointHealthTable(db, turns, operatorEvents)
+  const endpointChanges = createEndpointChanges({ endpoints, secrets, customHeaders, turns, health })
+  const diskNotes = createDiskNotes(db, operatorEvents)
+  const deliveryClaim = createDeliveryClaim(db, { owner, health, turns, secrets, customHeaders })
+  const tasks = createTaskTable(db, newId, owner, databaseId, deliveries)
+  const credentials = createCredentialTable(db)
+  const clockShift = createClockShift(db)
+  const retention = createRetention(db, clockShift)
+  const lookups = createLookups(reader)
+  const pull = createPullTable(reader, db)
+  /** What a step has just written, before anybody else can change it. */
+  const written = createLookups(db)
+  const disk = createDisk({ file, settings: options.disk, log })
+  if (options.disk !== undefined) keepLogWithinBallast(db, file, options.disk)
+  const wal = createWriteAheadLog({ db, file, onError: failIfDamaged, log })
+  const group = createGroupCommit({ db, clock, disk, wal, onDamaged, log })
+  const { fail, close: closeWrites } = group
+  const telling = createTelling(operatorEvents)
+  const write = <T>(step: () => T, patience: Patience) => telling.through(step, (told) => group.write(told, patience))
+  /** For a step that a caller waits for: it is refused, and never done, rather than left hanging. */
+  const writeSoon = <T>(step: () => T) => write(step, 'request')
+  const claim = <T>(step: () => T) => write(step, 'claim')
+  const record = <T>(step: () => T) => write(step, 'record')
+  const movedByMs = db.transaction(() => {
+    const byMs = clockShift.moveToStart(clock.now())
+    turns.reckonAll()
+    secrets.sealAll()
+    customHeaders.sealAll()
+    matchVault(clock.now())
+    return byMs
+  })
+  tellMove(movedByMs.immediate())
+  telling.handOver(operatorEvents.takeFresh())
+
+  function matchVault(now: EpochMs): void {
+    const { sealedOtherwise, readableAgain } = endpoints.compareWithVault(now)
+    for (const id of readableAgain) health.resume(id, now, 'key')
+    for (const id of sealedOtherwise) health.disable(id, 'secret_unreadable', now)
+  }
+
+  function tellMove(byMs: number): void {
+    if (byMs === 0) return
+    const how = `at least ${formatDuration(Math.round(-byMs / SECOND) * SECOND)} earlier than when this database was last used`
+    log?.warn(
+      { event: 'clock.jumped', mark: 'clock_jump_back', byMs },
+      `it is ${how}: all that waits moves with the clock`,
+    )
+  }
+
+  function failIfDamaged(error: unknown): void {
+    if (isDamage(error)) fail(error)
+  }
+
+  /** Whoever looks may be the first to meet a damaged page. */
+  function look<T>(read: () => T): T {
+    try {
+      return read()
+    } catch (error) {
+      failIfDamaged(error)
+      throw error
+    }
+  }
+
+  function register(registration: Registration, now: EpochMs): Kept | UnknownEndpoint {
+    const { callback } = registration
+    if (callback.kind === 'url') {
+      const { url } = callback
+      return { kind: 'kept', ...tasks.register(registration, () => endpoints.findOrMake(url, now), now) }
+    }
+    const endpoint = endpoints.find(callback.endpointId, now)
+    if (endpoint === undefined) return { kind: 'unknown_endpoint', endpointId: callback.endpointId }
+    return { kind: 'kept', ...tasks.register(registration, () => endpoint, now) }
+  }
+
+  function registerAll(registrations: readonly Registration[], now: EpochMs): readonly Registered[] {
+    const kept = registrations.map((registration) => register(registration, now))
+    const knownIds = kept.flatMap((item) => (item.kind === 'kept' && item.newTask === null ? [item.id] : []))
+    const known = new Map(written.tasksById(knownIds).map((task) => [task.id, task]))
+    return kept.map((item): Registered => {
+      if (item.kind === 'unknown_endpoint') return item
+      const task = item.newTask ?? known.get(item.id)
+      assert(task !== undefined, `task ${item.id} is there in its own step`)
+      return item.isCanceled ? { kind: 'canceled', task } : { kind: 'registered', task, isNew: item.isNew }
+    })
+  }
+
+  function keptEndpoint(id: EndpointId, now: EpochMs): Endpoint {
+    const endpoint = endpoints.find(id, now)
+    assert(endpoint !== undefined, `endpoint ${id} is there`)
+    return endpoint
+  }
+
+  function redeliverOne(row: RedeliverableRow, now: EpochMs): Exclude<RedeliverResult, { kind: 'not_found' }> {
+    const endpoint = endpoints.find(row.endpointId, now)
+    if (endpoint === undefined) return { kind: 'endpoint_deleted', endpointId: row.endpointId }
+    if (endpoint.status !== 'enabled') return { kind: 'endpoint_not_enabled', endpoint }
+    const isQueued = deliveries.queueManualAttempt(row, now)
+    const delivery = written.deliveryById(row.id)
+    assert(delivery !== null, `delivery ${row.id} is there in its own step`)
+    return { kind: isQueued ? 'queued' : 'under_way', delivery }
+  }
+
+  function recordAttempt(one: AttemptRecord, now: EpochMs): boolean {
+    if (!deliveries.recordAttempt(one, now)) return false
+    health.noteAttempt(one, now)
+    return true
+  }
+
+  return {
+    ...createJobSteps(db, { reader, newId, owner, endpoints, turns, writeSoon, claim, look }),
+    databaseId,
+
+    async registerTasks({ now, registrations }) {
+      // Before the disk is full: what is left is for what has been taken already.
+      const refusal = disk.refusal()
+      if (refusal !== null) throw refusal
+      return writeSoon(() => registerAll(registrations, now))
+    },
+
+    cancelTask: ({ now, id }) =>
+      writeSoon(() => {
+        const isCanceled = tasks.cancel(id, now)
+        const task = written.tasksById([id])[0]
+        if (task === undefined) return { kind: 'not_found' }
+        return { kind: isCanceled ? 'canceled' : 'already_settled', task }
+      }),
+
+    pollTask: ({ now, id }) =>
+      writeSoon(() => {
+        const isDue = tasks.pollNow(id, now)
+        const task = written.tasksById([id])[0]
+        if (task === undefined) return { kind: 'not_found' }
+        return { kind: isDue ? 'due' : 'already_settled', task }
+      }),
+
+    claimDueTasks: ({ now, lease, credential, settings, limit }) =>
+      claim(() => {
+        const budget = credentials.read(credential, now)
+        const { grantedCount, nextGrantAt } = grant(budget, settings, now, limit)
+        const claimed = grantedCount === 0 ? [] : tasks.claimDue({ now, lease, credential, limit: grantedCount })
+        credentials.write(credential, budget, spend(budget, settings, now, claimed.length))
+        // A full page may have left others behind: ask again as soon as the budget grants more.
+        const nextDueAt = claimed.length === grantedCount ? now : tasks.nextDueAfter(credential, now)
+        return { tasks: claimed, nextClaimAt: nextDueAt === null ? null : latest(nextDueAt, nextGrantAt) }
+      }),
+
+    claimOverdueTasks: (params) => claim(() => tasks.claimOverdue(params)),
+
+    recordPolls: ({ now, records, effects }) =>
+      record(() => {
+        const settled: SettledTask[] = []
+        let applied = 0
+        for (const one of records) {
+          const recorded = tasks.recordPoll(one, now)
+          if (recorded === null) continue
+          applied += 1
+          if (recorded.settled !== null) settled.push(recorded.settled)
+        }
+        for (const { credential, effect, settings } of effects) {
+          const budget = credentials.read(credential, now)
+          const next = applyEffect(budget, settings, now, effect)
+          credentials.write(credential, budget, next)
+          const fact = upstreamFact(credential, budget, next, effect)
+          if (fact !== null) operatorEvents.tell(fact, now)
+        }
+        return { applied, settled }
+      }),
+
+    claimDueDeliveries: (params) => claim(() => deliveryClaim.claimDue(params)),
+
+    recordAttempts: ({ now, records }) =>
+      record(() => ({ applied: records.filter((one) => recordAttempt(one, now)).length })),
+
+    redeliver: ({ now, deliveryId }) =>
+      writeSoon(() => {
+        const row = deliveries.findRedeliverable(deliveryId)
+        return row === undefined ? { kind: 'not_found' } : redeliverOne(row, now)
+      }),
+
+    redeliverTask: ({ now, id }) =>
+      writeSoon(() => {
+        const task = written.tasksById([id])[0]
+        if (task === undefined) return { kind: 'not_found' }
+        const rows = deliveries.listRedeliverable(id)
+        if (rows.length === 0) return { kind: 'no_deliveries', task }
+        return { kind: 'done', results: rows.map((row) => redeliverOne(row, now)) }
+      }),
+
+    createEndpoint: (params) => writeSoon(() => endpointChanges.create(params)),
+    updateEndpoint: (params) => writeSoon(() => endpointChanges.update(params)),
+
+    setEndpointStatus: ({ now, id, status }) =>
+      writeSoon(() => {
+        // With a secret that cannot be opened nothing can be sent, whoever resumes it.
+        if (!endpointChanges.isReadable(id, now)) health.disable(id, 'secret_unreadable', now)
+        else if (status === 'enabled') health.resume(id, now)
+        else health.pause(id, now)
+        return endpoints.find(id, now) ?? null
+      }),
+
+    rotateSecret: (params) => writeSoon(() => endpointChanges.rotate(params)),
+
+    reachEndpoint: async ({ now, id }) => reachOf({ endpoints, secrets, customHeaders }, id, now),
+    getEndpoint: async ({ now, id }) => look(() => endpoints.find(id, now) ?? null),
+    listEndpoints: async ({ now, ...filter }) =>
+      look(() => {
+        const page = lookups.listEndpointIds(filter)
+        return { ...page, items: page.items.map(({ id }) => keptEndpoint(id, now)) }
+      }),
+
+    pullEvents: async ({ now, endpointId, after, limit }) =>
+      look(() => {
+        if (endpointId !== null && endpoints.find(endpointId, now) === undefined) return { kind: 'unknown_endpoint' }
+        const signers = endpointId === null ? (['daemon'] as const) : secrets.signersOf(endpointId, now)
+        if (signers === null) return { kind: 'unreadable_secret' }
+        return { kind: 'events', events: pull.after(endpointId, after, limit), signers }
+      }),
+    acknowledgeEvents: ({ now, endpointId, upTo }) => writeSoon(() => pull.acknowledge(endpointId, upTo, now)),
+
+    getTask: async (id) => look(() => lookups.tasksById([id])[0] ?? null),
+    listTasks: async (filter) => look(() => lookups.listTasks(filter)),
+    getEvent: async (id) => look(() => lookups.eventById(id)),
+    getDelivery: async (id) => look(() => lookups.deliveryById(id)),
+    listDeliveries: async (filter) => look(() => lookups.listDeliveries(filter)),
+    listAttempts: async (deliveryIds) => look(() => lookups.listAttempts(deliveryIds)),
+    listPolls: async ({ taskId, limit }) => look(() => lookups.listPolls(taskId, limit)),
+    listBudgets: async () => look(() => lookups.listBudgets()),
+
+    // As a record: a daemon whose disk is full starts all the same, and appoints before it tells.
+    keepOperatorEndpoint: ({ now, url }) =>
+      record(() => {
+        const id = url === null ? null : endpoints.findOrMake(url, now).id
+        operatorEvents.appoint(id, now)
+        return id === null ? null : keptEndpoint(id, now)
+      }),
+    onTold: telling.onTold,
+    deleteOperatorEvents: ({ toldBefore, limit }) =>
+      write(() => retention.deleteOperatorEvents(toldBefore, limit), 'chore'),
+
+    forgetDeletedEndpoint: () => write(() => retention.forgetEndpoint(), 'chore'),
+    deleteSettledTasks: ({ settledBefore, limit }) =>
+      write(() => retention.deleteSettled(settledBefore, limit), 'chore'),
+    // As a record: before what is reckoned by the new clock, and for as long as it takes.
+    moveInstants: ({ now, byMs }) => record(() => clockShift.move(now, byMs)),
+    async probe({ now }) {
+      await write(() => {
+        clockShift.noteAlive(now)
+        diskNotes.note(disk.room(), now)
+      }, 'probe')
+      disk.look()
+    },
+    impediments() {
+      const refusal = disk.refusal()
+      return refusal === null ? [] : [refusal.message]
+    },
+    checkpoint: async () => wal.checkpoint(),
+
+    async close() {
+      if (!db.open) return
+      closeWrites()
+      wal.empty()
+      close()
+    },
+  }
+}
+
+/** A log longer than the ballast could not be moved into a database whose disk is full. */
+function keepLogWithinBallast(db: Database.Database, file: string, settings: DiskSettings): void {
+  const pageBytes = Number(db.pragma('page_size', { simple: true }))
+  const pages = Math.floor(ballastBytesOf(file, settings) / 2 / pageBytes)
+  const pagesNow = Number(db.pragma('wal_autocheckpoint', { simple: true }))
+  if (pages < pagesNow) db.pragma(`wal_autocheckpoint = ${Math.max(1, pages)}`)
+}
+
+interface Kept extends KeptTask {
+  readonly kind: 'kept'
+}
+
+type UnknownEndpoint = Extract<Registered, { kind: 'unknown_endpoint' }>

@@ -1,0 +1,165 @@
+/**
+ * Whose turn it is: when each endpoint may be sent to next, how fast, and how much at once.
+ *
+ * `due_at` is the earliest instant at which one of an endpoint's deliveries may be claimable and its rate lets it go, so
+ * that a claim finds what can be sent without looking at any backlog, and never meets what cannot. Nobody writes it but
+ * here: it is never earlier than the rate allows, and never later than the truth by more than one lease.
+ */
+
+import type Database from 'better-sqlite3'
+import {
+  ALLOWANCE_MIN,
+  allowanceAfter,
+  allowedSlots,
+  type Bearing,
+  ENDPOINT_TOLERANCE_MS,
+  endpointPace,
+  restMs,
+} from '../../core/allowance.ts'
+import { grantAt, heldArrival, spentArrival } from '../../core/gcra.ts'
+import type { EndpointId } from '../../core/ids.ts'
+import { after, type EpochMs, latest } from '../../core/time.ts'
+
+/** An endpoint that has something to send, with what it may have. */
+export interface EndpointTurn {
+  readonly id: EndpointId
+  readonly url: string
+  readonly host: string
+  readonly rateMax: number | null
+  readonly arrivalAt: number
+  readonly concurrencyMax: number | null
+  readonly slots: number | null
+}
+
+interface BusyEndpoint extends Pick<EndpointTurn, 'id' | 'concurrencyMax' | 'slots'> {}
+
+interface Health extends Pick<EndpointTurn, 'rateMax' | 'arrivalAt' | 'slots'> {
+  readonly failingSince: EpochMs | null
+}
+
+export interface DueEndpoints {
+  readonly now: EpochMs
+  /** Those that have all their slots in use, and hosts that have. */
+  readonly full: readonly EndpointId[]
+  readonly fullHosts: readonly string[]
+  readonly isRecoveringAllowed: boolean
+  readonly limit: number
+}
+
+/** When the rate lets the next one go; the column is as fractional as the rate is. */
+const GRANT_AT = 'cast(ceil(arrival_at - :toleranceMs) as integer)'
+
+export function createTurnTable(db: Database.Database) {
+  const toleranceMs = ENDPOINT_TOLERANCE_MS
+  const bringForward = db.prepare(
+    `update _endpoints set due_at = max(:at, ${GRANT_AT})
+     where id = :id and url is not null and (due_at is null or due_at > max(:at, ${GRANT_AT}))`,
+  )
+  const set = db.prepare('update _endpoints set due_at = :dueAt, arrival_at = :arrivalAt where id = :id')
+  const due = db.prepare<[object], EndpointTurn>(
+    `select id, url, host, rate_max as rateMax, arrival_at as arrivalAt, concurrency_max as concurrencyMax, slots
+     from _endpoints
+     where status = 'enabled' and url is not null and due_at is not null and due_at <= :now
+       and id not in (select value from json_each(:full)) and host not in (select value from json_each(:fullHosts))
+       and (slots is null or :isRecoveringAllowed)
+     order by due_at limit :limit`,
+  )
+  const busy = db.prepare<[string], BusyEndpoint>(
+    `select e.id, e.concurrency_max as concurrencyMax, e.slots
+     from json_each(?) cross join _endpoints e on e.id = json_each.value`,
+  )
+  const nextDue = db.prepare<[{ now: number }], { dueAt: EpochMs }>(
+    `select due_at as dueAt from _endpoints
+     where status = 'enabled' and due_at is not null and due_at > :now and url is not null order by due_at limit 1`,
+  )
+  const health = db.prepare<[EndpointId], Health>(
+    `select rate_max as rateMax, arrival_at as arrivalAt, slots, failing_since as failingSince
+     from _endpoints where id = ?`,
+  )
+  const nothing = db.prepare('update _endpoints set due_at = null where id = :id')
+  const setSlots = db.prepare('update _endpoints set slots = :slots where id = :id')
+  const rest = db.prepare(
+    `update _endpoints set slots = :slots, arrival_at = :arrivalAt, due_at = max(due_at, :until) where id = :id`,
+  )
+  const lift = db.prepare(
+    'update _endpoints set arrival_at = min(arrival_at, :now) where id = :id and rate_max is null',
+  )
+  // What of the backlog is due is found from its own index; it may have waited under another status.
+  const forgetWaits = db.prepare(
+    `update _endpoints set arrival_at = min(arrival_at, :now + :toleranceMs),
+       due_at = (select min(next_attempt_at) from _deliveries where endpoint_id = :id and status = 'pending')
+     where id = :id`,
+  )
+  const startSlowly = db.prepare(
+    `update _endpoints set slots = ${ALLOWANCE_MIN}
+     where id = :id and exists (select 1 from _deliveries
+       where endpoint_id = :id and status = 'pending' and next_attempt_at <= :now)`,
+  )
+  // At the start every lease is a dead daemon's, so what is pending is claimable at its own instant.
+  const reckonAll = db.prepare(
+    `update _endpoints set due_at = max(${GRANT_AT},
+       (select min(next_attempt_at) from _deliveries where endpoint_id = _endpoints.id and status = 'pending'))`,
+  )
+
+  return {
+    /** A delivery of this endpoint becomes claimable at `at`. */
+    bringForward: (id: EndpointId, at: EpochMs): void => void bringForward.run({ id, at, toleranceMs }),
+    /** A person wants it now: what rests because it fails need not. A rate is kept all the same. */
+    bringForwardByHand(id: EndpointId, now: EpochMs): void {
+      lift.run({ id, now })
+      bringForward.run({ id, at: now, toleranceMs })
+    },
+    /** It was enabled again: it begins with one attempt at once, when a backlog has gathered. */
+    begin(id: EndpointId, now: EpochMs): void {
+      forgetWaits.run({ id, now, toleranceMs })
+      startSlowly.run({ id, now })
+    },
+    /** It is somewhere else now, or has another rate: what it waited for by the old ones is nothing to wait for. */
+    changed: (id: EndpointId, now: EpochMs): void => void forgetWaits.run({ id, now, toleranceMs }),
+    /** Nothing of it is pending. */
+    nothingWaits: (id: EndpointId): void => void nothing.run({ id }),
+    reckonAll: (): void => void reckonAll.run({ toleranceMs }),
+
+    /** Those with something to send and a slot to send it in, the longest due first. */
+    listDue: ({ now, full, fullHosts, isRecoveringAllowed, limit }: DueEndpoints): readonly EndpointTurn[] =>
+      due.all({
+        now,
+        full: JSON.stringify(full),
+        fullHosts: JSON.stringify(fullHosts),
+        isRecoveringAllowed: isRecoveringAllowed ? 1 : 0,
+        limit,
+      }),
+    nextDueAfter: (now: EpochMs): EpochMs | null => nextDue.get({ now })?.dueAt ?? null,
+    /** What those may have that have something under way. */
+    listBusy: (ids: readonly EndpointId[]): readonly BusyEndpoint[] => busy.all(JSON.stringify(ids)),
+
+    /** How many may leave now by the endpoint's rate. */
+    grantedCount: ({ arrivalAt, rateMax }: EndpointTurn, now: EpochMs, wantedCount: number): number =>
+      grantAt(arrivalAt, endpointPace(rateMax), now, wantedCount).grantedCount,
+
+    /** `sentCount` leave now, and the next may be wanted at `wantedAt`. */
+    moveOn(turn: EndpointTurn, now: EpochMs, sentCount: number, wantedAt: EpochMs | null): void {
+      const pace = endpointPace(turn.rateMax)
+      const arrivalAt = sentCount === 0 ? turn.arrivalAt : spentArrival(turn.arrivalAt, pace, now, sentCount)
+      const { grantedCount, nextGrantAt } = grantAt(arrivalAt, pace, now, 1)
+      const grantedAt = grantedCount > 0 ? now : nextGrantAt
+      set.run({ id: turn.id, arrivalAt, dueAt: wantedAt === null ? null : latest(wantedAt, grantedAt) })
+    },
+
+    /** An attempt came to an end. Who bears it badly gets fewer at once; who is silent with one at once rests after each. */
+    noteAttempt(id: EndpointId, slotsMax: number, bearing: Bearing, now: EpochMs): void {
+      if (bearing === 'answering') return
+      const row = health.get(id)
+      if (row === undefined || (bearing === 'well' && row.slots === null)) return
+      const slots = allowanceAfter(row.slots, slotsMax, bearing === 'well')
+      if (bearing !== 'silent' || allowedSlots(slots, slotsMax) > ALLOWANCE_MIN) {
+        if (slots !== row.slots) setSlots.run({ id, slots })
+        return
+      }
+      const until = after(now, restMs(now - (row.failingSince ?? now)))
+      rest.run({ id, slots, arrivalAt: heldArrival(row.arrivalAt, endpointPace(row.rateMax), until), until })
+    },
+  }
+}
+
+export type TurnTable = ReturnType<typeof createTurnTable>

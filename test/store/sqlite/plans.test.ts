@@ -1,0 +1,153 @@
+/** Nothing that runs on a tick scans a table: the plans of the claims, as SQLite tells them. */
+
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import type { Store } from '../../../src/store/store.ts'
+import { aDirectory, openAt } from '../../support/store.ts'
+
+/** Every statement that the store prepares, as it prepares it. */
+function preparedStatements(): readonly string[] {
+  const texts: string[] = []
+  const spy = vi.spyOn(Database.prototype, 'prepare').mockImplementation(function (
+    this: Database.Database,
+    text: string,
+  ) {
+    texts.push(text)
+    return original.call(this, text)
+  } as never)
+  onTestFinished(() => spy.mockRestore())
+  openAt(join(aDirectory(), 'plans.db'))
+  return texts
+}
+const original = Database.prototype.prepare
+
+test('no statement that is prepared once for the hot path scans a table', async () => {
+  const texts = preparedStatements().filter(
+    (text) =>
+      /^\s*(select|update|delete|insert)/i.test(text) &&
+      /\b_(tasks|deliveries|events|attempts|polls|endpoints|subscriptions)\b/.test(text) &&
+      !/__new_/.test(text),
+  )
+  expect(texts.length).toBeGreaterThan(20)
+  const path = join(aDirectory(), 'explain.db')
+  openAt(path)
+  const db = new Database(path)
+  onTestFinished(() => void db.close())
+  const scans = texts.flatMap((text) => {
+    const plan = db.prepare(`explain query plan ${text.replace(/:\w+|\?/g, '1')}`).all() as { detail: string }[]
+    return plan
+      .filter(
+        ({ detail }) =>
+          /^SCAN (?!json_each|c\b|constant|_credentials)/.test(detail) &&
+          !/USING (COVERING )?INDEX _endpoints_due/.test(detail),
+      )
+      .map(({ detail }) => `${detail}: ${text.replace(/\s+/g, ' ')}`)
+  })
+  // Once at the start, over the endpoints only: each with one look at the index of its deliveries, and at its secrets.
+  const atTheStart = /select min\(next_attempt_at\) from _deliveries|secret_unreadable|headers_key_id|at the start/
+  // After the last task that is forgotten, and over the endpoints too, most of which are not deleted.
+  const byTheJanitor = /once an hour/
+  // When somebody sets the machine's clock, over the endpoints only.
+  const whenClockIsSet = /:byMs/
+  expect(
+    scans.filter((scan) => !whenClockIsSet.test(scan) && !atTheStart.test(scan) && !byTheJanitor.test(scan)),
+  ).toEqual([])
+})
+
+test('the claim of due tasks reads its index in the order it needs: no sorting', () => {
+  const claim = preparedStatements().find(
+    (text) => /update _tasks set lease_token = :token/.test(text) && /credential = :credential/.test(text),
+  )
+  expect(claim).toBeDefined()
+  const path = join(aDirectory(), 'explain.db')
+  openAt(path)
+  const db = new Database(path)
+  onTestFinished(() => void db.close())
+  const plan = (db.prepare(`explain query plan ${claim!.replace(/:\w+/g, '1')}`).all() as { detail: string }[]).map(
+    (row) => row.detail,
+  )
+  expect(plan.some((detail) => detail.includes('USING INDEX _tasks_due (credential=? AND next_poll_at<?)'))).toBe(true)
+  expect(plan.some((detail) => detail.includes('TEMP B-TREE'))).toBe(false)
+})
+
+/** What SQLite says of each statement that matches, in one line. */
+function plansOf(pattern: RegExp): readonly string[] {
+  const texts = preparedStatements().filter((text) => pattern.test(text))
+  const path = join(aDirectory(), 'explain.db')
+  openAt(path)
+  const db = new Database(path)
+  onTestFinished(() => void db.close())
+  return texts.map((text) => {
+    const plan = db.prepare(`explain query plan ${text.replace(/:\w+|\?/g, '1')}`).all() as { detail: string }[]
+    return plan.map(({ detail }) => detail).join('; ')
+  })
+}
+
+test('whatever asks for the due deliveries of an endpoint reads the index of those that are pending', () => {
+  const plans = plansOf(/from _deliveries\s+where [^()]*next_attempt_at [<>]=? :now/)
+  expect(plans.length).toBeGreaterThanOrEqual(4)
+  for (const plan of plans)
+    expect(plan).toMatch(/_deliveries USING (COVERING )?INDEX _deliveries_due \(endpoint_id=\? AND/)
+  const firsts = plansOf(/select min\(next_attempt_at\) from _deliveries/)
+  expect(firsts.length).toBeGreaterThanOrEqual(2)
+  for (const plan of firsts) expect(plan).toMatch(/_deliveries USING COVERING INDEX _deliveries_due \(endpoint_id=\?\)/)
+})
+
+test('whatever goes by the deadline, and the secrets of an endpoint, are found by their own index: no sorting', () => {
+  for (const plan of plansOf(/deadline_at < :deadlineBefore/)) {
+    expect(plan).toContain('INDEX _tasks_deadline')
+    expect(plan).not.toContain('TEMP B-TREE')
+  }
+  expect(plansOf(/select deadline_at as at from _tasks/)).toEqual([expect.stringContaining('INDEX _tasks_deadline')])
+  for (const plan of plansOf(/from _secrets where endpoint_id = :endpointId/))
+    expect(plan).toContain('INDEX _secrets_endpoint (endpoint_id=?)')
+})
+
+test('a job walks from where it is along one index, and the same way when it counts and when it queues', () => {
+  const plans = plansOf(/seq > :after and seq <= :upTo/)
+  // Each of them for one endpoint and for all: on the connection that writes, and those that only look on the other too.
+  expect(plans).toHaveLength(8)
+  const ways = [
+    /_deliveries USING (COVERING )?INDEX _deliveries_endpoint \(endpoint_id=\? AND seq>\? AND seq<\?\)/,
+    /_deliveries USING (COVERING )?INDEX _deliveries_status \(status=\? AND seq>\? AND seq<\?\)/,
+  ]
+  for (const way of ways) expect(plans.filter((plan) => way.test(plan))).toHaveLength(4)
+  for (const plan of plans) expect(plan).not.toMatch(/SCAN|TEMP B-TREE/)
+})
+
+test('what a deleted endpoint still has is found among what is pending', () => {
+  const plans = plansOf(/update _deliveries set status = case when is_manual = 1/)
+  expect(plans).toEqual([expect.stringContaining('INDEX _deliveries_due (endpoint_id=?)')])
+})
+
+test.each<[string, (store: Store) => Promise<unknown>, string]>([
+  ['tasks of one status', (store) => store.listTasks({ status: 'pending', limit: 5 }), '_tasks_status'],
+  ['deliveries of one status', (store) => store.listDeliveries({ status: 'pending', limit: 5 }), '_deliveries_status'],
+  [
+    'deliveries to one endpoint',
+    (store) => store.listDeliveries({ endpointId: 'ep_1', limit: 5 }),
+    '_deliveries_endpoint',
+  ],
+])('a page of %s is read in the order of its index: no sorting', async (_what, list, index) => {
+  const store = openAt(join(aDirectory(), 'pages.db'))
+  const texts: string[] = []
+  const spy = vi.spyOn(Database.prototype, 'prepare').mockImplementation(function (
+    this: Database.Database,
+    text: string,
+  ) {
+    texts.push(text)
+    return original.call(this, text)
+  } as never)
+  await list(store)
+  spy.mockRestore()
+  const path = join(aDirectory(), 'explain.db')
+  openAt(path)
+  const db = new Database(path)
+  onTestFinished(() => void db.close())
+  const [text = ''] = texts
+  const plan = db.prepare(`explain query plan ${text.replaceAll('?', '1')}`).all()
+  const details = (plan as { detail: string }[]).map(({ detail }) => detail).join('; ')
+  expect(details).toContain(`INDEX ${index} `)
+  expect(details).not.toContain('TEMP B-TREE')
+})
