@@ -1,0 +1,175 @@
+/**
+ * The dispatcher, the scheduler's twin: claim due → POST to the receiver → judge in core → record in one step.
+ *
+ * It keeps `concurrency` slots busy, of which one endpoint may hold `endpointConcurrency`, and fewer when it fails
+ * (core/allowance.ts). It signs when it sends: a timestamp taken earlier would be out of the receiver's tolerance after a
+ * wait.
+ *
+ * What a crash costs, at each point:
+ * - after the claim, before the POST: nothing, the delivery is claimable again at the next start;
+ * - after the receiver's 2xx, before the record: one more POST with the same `webhook-id` and the same bytes;
+ * - after the record: nothing, it is on disk.
+ */
+
+import { type AttemptResult, type DueDelivery, describeResult, judge } from '../core/delivery.ts'
+import type { EndpointId, LeaseToken } from '../core/ids.ts'
+import type { SigningKey } from '../core/signature.ts'
+import { after, type EpochMs } from '../core/time.ts'
+import { webhookHeaders } from '../core/webhook-headers.ts'
+import type { Clock, Exchange, Log, NewId, Post, Random } from '../ports.ts'
+import type { AttemptRecord } from '../store/attempts.ts'
+import type { Store } from '../store/store.ts'
+import { withoutEcho } from './echo.ts'
+import { createHandleSlots } from './handle-slots.ts'
+import { createHostSlots } from './host-slots.ts'
+import { createInFlight } from './in-flight.ts'
+
+export interface DispatcherDeps {
+  readonly store: Pick<Store, 'claimDueDeliveries' | 'recordAttempts'>
+  readonly post: Post
+  readonly clock: Clock
+  readonly newId: NewId
+  readonly random: Random
+  readonly log: Log
+  /** Signs for endpoints that have no secret of their own. */
+  readonly signingKeys: readonly SigningKey[]
+  /** A slot is free again. */
+  readonly onFree: () => void
+}
+
+export interface DispatcherOptions {
+  readonly concurrency: number
+  readonly endpointConcurrency: number
+  readonly deadlineMs: number
+  /** Longer than the longest attempt, or two daemons would send one delivery at once. */
+  readonly leaseMs: number
+  /** The wait before attempt n is entry n (1-based). */
+  readonly scheduleMs: readonly number[]
+}
+
+export interface Dispatcher {
+  tick(): Promise<EpochMs | null>
+  /** Ends what is under way; what does not end within `graceMs` is given back without costing an attempt. */
+  drain(graceMs: number): Promise<void>
+}
+
+export function createDispatcher(deps: DispatcherDeps, options: DispatcherOptions): Dispatcher {
+  const { store, post, clock, newId, random, log } = deps
+  const inFlight = createInFlight(clock)
+  const inFlightByEndpoint = new Map<EndpointId, number>()
+  /** What all that failed lately may hold together, or one host whatever its endpoints: others always find the rest. */
+  const recoveringMax = Math.ceil(options.concurrency / 2)
+  const hostSlots = createHostSlots(Math.max(recoveringMax, options.endpointConcurrency))
+  const handleSlots = createHandleSlots(options.concurrency, log)
+  let busySlots = 0
+
+  async function tick(): Promise<EpochMs | null> {
+    const limit = handleSlots.count() - busySlots
+    if (limit <= 0) return null
+    const now = clock.now()
+    const lease = { token: newId('lse'), expiresAt: after(now, options.leaseMs) }
+    const { endpointConcurrency } = options
+    const claimed = await store.claimDueDeliveries({
+      now,
+      lease,
+      limit,
+      endpointConcurrency,
+      inFlight: inFlightByEndpoint,
+      hosts: hostSlots.room(),
+      recoveringMax,
+    })
+    for (const delivery of claimed.deliveries) {
+      takeSlot(delivery)
+      inFlight.track((signal) => attempt(delivery, lease.token, signal))
+    }
+    // A full page may have left others behind.
+    return claimed.deliveries.length === limit ? null : claimed.nextClaimAt
+  }
+
+  async function attempt(delivery: DueDelivery, leaseToken: LeaseToken, signal: AbortSignal): Promise<void> {
+    let hasAnswered: boolean | null = null
+    try {
+      const startedAt = clock.now()
+      const noteHandles = handleSlots.take()
+      const exchange = await send(delivery, signal)
+      noteHandles(exchange.result, busySlots)
+      hasAnswered = hasHostAnswered(exchange.result)
+      const now = clock.now()
+      const { scheduleMs } = options
+      const chance = random()
+      const judgement = judge({ delivery, result: exchange.result, now, scheduleMs, random: chance })
+      const record = { delivery, leaseToken, startedAt, exchange, ...judgement, random: chance }
+      const { applied } = await store.recordAttempts({ now, records: [record] })
+      logAttempt(record, applied)
+    } catch (error) {
+      log.error(
+        { event: 'attempt.failed', deliveryId: delivery.id, error },
+        'an attempt could not be recorded; the delivery is attempted again when its lease ends',
+      )
+    } finally {
+      freeSlot(delivery, hasAnswered)
+    }
+  }
+
+  async function send(delivery: DueDelivery, signal: AbortSignal): Promise<Exchange> {
+    const { eventId, url, body, signers, headers } = delivery
+    // Receivers compare it with the clock on their own wall.
+    const sentAt = clock.wall()
+    const signed = webhookHeaders({ eventId, body, sentAt, signers, daemonKeys: deps.signingKeys })
+    const request = { url, headers: { ...headers, ...signed }, body, deadlineMs: options.deadlineMs }
+    return withoutEcho(await post(request, signal), headers)
+  }
+
+  function takeSlot({ endpointId, url }: DueDelivery): void {
+    busySlots += 1
+    hostSlots.take(hostOf(url))
+    inFlightByEndpoint.set(endpointId, (inFlightByEndpoint.get(endpointId) ?? 0) + 1)
+  }
+
+  /** After the record: an endpoint's slot is free when nothing of its attempt can happen any more. */
+  function freeSlot({ endpointId, url }: DueDelivery, hasAnswered: boolean | null): void {
+    busySlots -= 1
+    hostSlots.free(hostOf(url), hasAnswered)
+    const rest = (inFlightByEndpoint.get(endpointId) ?? 1) - 1
+    if (rest === 0) inFlightByEndpoint.delete(endpointId)
+    else inFlightByEndpoint.set(endpointId, rest)
+    deps.onFree()
+  }
+
+  function logAttempt({ delivery, exchange, verdict }: AttemptRecord, applied: number): void {
+    const { id, eventId, endpointId, attemptNumber } = delivery
+    const fields = {
+      event: 'delivery.attempted',
+      deliveryId: id,
+      eventId,
+      endpointId,
+      host: hostOf(delivery.url),
+      attemptNumber,
+      isProbe: delivery.isProbe,
+      status: exchange.result.kind === 'response' ? exchange.result.status : null,
+      durationMs: exchange.durationMs,
+      verdict: verdict.kind,
+      nextAttemptAt: 'nextAttemptAt' in verdict ? verdict.nextAttemptAt : null,
+      isRecorded: applied > 0,
+    }
+    const message = `attempt ${attemptNumber}: ${describeResult(exchange.result)}; ${verdict.kind}`
+    if (isSuccess(exchange.result)) log.info(fields, message)
+    else log.warn(fields, message)
+  }
+
+  return { tick, drain: inFlight.drain }
+}
+
+function isSuccess(result: AttemptResult): boolean {
+  return result.kind === 'response' && result.status >= 200 && result.status <= 299
+}
+
+/** A refusal is one endpoint's word and says nothing about its neighbours; silence is its host's. Null: not known. */
+function hasHostAnswered(result: AttemptResult): boolean | null {
+  return result.kind === 'own_fault' ? null : result.kind === 'response'
+}
+
+/** A callback URL's path and query may be a secret of its owner. */
+function hostOf(url: string): string {
+  return new URL(url).host
+}

@@ -1,0 +1,196 @@
+/**
+ * The scheduler: claim due → ask the upstream → decide in core → record in one step.
+ *
+ * It keeps `concurrency` slots busy as long as the budget of a credential grants queries: a slot that frees lets the next
+ * due task start, nothing waits for the slowest of a round. It holds no task in memory but those it is asking about.
+ *
+ * What a crash costs, at each point:
+ * - after the claim, before the query: the budget has been spent, the task is claimable again at the next start;
+ * - after the query, before the record: the task is asked again; asking changes nothing upstream;
+ * - after the record: nothing, it is on disk.
+ */
+
+import { packQueries } from '../core/batch.ts'
+import { type BudgetEffect, type BudgetSettings, budgetEffectOf } from '../core/budget.ts'
+import type { CadenceSettings } from '../core/cadence.ts'
+import { decide } from '../core/decision.ts'
+import type { LeaseToken } from '../core/ids.ts'
+import { describe } from '../core/observation.ts'
+import type { DueTask } from '../core/task.ts'
+import { after, type EpochMs, earliest } from '../core/time.ts'
+import type { Answered, Clock, Log, NewId, Random, Upstream } from '../ports.ts'
+import type { PollRecord, Store } from '../store/store.ts'
+import { createInFlight } from './in-flight.ts'
+
+export interface SchedulerDeps {
+  readonly store: Pick<Store, 'claimDueTasks' | 'recordPolls'>
+  readonly upstream: Upstream
+  readonly clock: Clock
+  readonly newId: NewId
+  readonly random: Random
+  readonly log: Log
+  /** The next tick is worth it at `at`: a slot is free, or a task is due then. */
+  readonly wakeBy: (at: EpochMs) => void
+  /** At least one task settled: there is something to deliver. */
+  readonly onSettled: () => void
+}
+
+export interface SchedulerOptions {
+  readonly concurrency: number
+  readonly budget: BudgetSettings
+  readonly cadence: CadenceSettings
+  /** Longer than the longest query, or two daemons would ask about one task at once. */
+  readonly leaseMs: number
+}
+
+export interface Scheduler {
+  tick(): Promise<EpochMs | null>
+  /** What is being asked about has instants of another clock: its answers are not judged, and it is asked about again. */
+  clockMoved(): void
+  /** Ends what is under way; what does not end within `graceMs` is given back. */
+  drain(graceMs: number): Promise<void>
+}
+
+export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions): Scheduler {
+  const { store, upstream, clock, newId, random, log } = deps
+  const inFlight = createInFlight(clock)
+  let busySlots = 0
+  let clockMoves = 0
+
+  async function tick(): Promise<EpochMs | null> {
+    let nextAt: EpochMs | null = null
+    for (const credential of credentialsOf(upstream)) {
+      const claimAt = await claim(credential)
+      if (claimAt !== null) nextAt = nextAt === null ? claimAt : earliest(nextAt, claimAt)
+    }
+    return nextAt
+  }
+
+  /** Fills the free slots; says when the credential may be worth asking again. */
+  async function claim(credential: string): Promise<EpochMs | null> {
+    const limit = options.concurrency - busySlots
+    if (limit <= 0) return null
+    const now = clock.now()
+    const era = clockMoves
+    const lease = { token: newId('lse'), expiresAt: after(now, options.leaseMs) }
+    const claimed = await store.claimDueTasks({ now, lease, credential, settings: options.budget, limit })
+    const queries = packQueries(claimed.tasks, (kind) => upstream.idsPerQuery(kind) ?? 1)
+    for (const tasks of queries) {
+      busySlots += 1
+      inFlight.track((signal) => ask({ tasks, credential, token: lease.token, era, signal }))
+    }
+    return claimed.nextClaimAt
+  }
+
+  async function ask({ tasks, credential, token, era, signal }: Query): Promise<void> {
+    try {
+      const { answers, queryCount } = await upstream.query(tasks, signal).finally(freeSlot)
+      // A deadline that was claimed before the clock was set forward would seem to have passed.
+      const heard = era === clockMoves ? { answers, queryCount } : { answers: [], queryCount }
+      await record(tasks, heard, credential, token)
+    } catch (error) {
+      log.error(
+        { event: 'query.failed', taskIds: tasks.map((task) => task.id), error },
+        'a query could not be recorded; its tasks are asked about again when their lease ends',
+      )
+    }
+  }
+
+  function freeSlot(): void {
+    busySlots -= 1
+    deps.wakeBy(clock.now())
+  }
+
+  async function record(
+    tasks: readonly DueTask[],
+    { answers, queryCount }: Heard,
+    credential: string,
+    token: LeaseToken,
+  ): Promise<void> {
+    const now = clock.now()
+    const records = tasks.map((task) => toRecord(task, answers, token, now))
+    const learnt = answers.map(({ task, observation, askedAt }) => budgetEffectOf(observation, task.kind, askedAt))
+    // One was paid for with the claim.
+    const spent: BudgetEffect = { kind: 'spent', queryCount: Math.max(0, queryCount - 1) }
+    const effects = [...learnt, spent].flatMap((effect) =>
+      effect === null ? [] : [{ credential, effect, settings: options.budget }],
+    )
+    const { settled } = await store.recordPolls({ now, records, effects })
+    for (const answer of answers) logAnswer(answer, records)
+    if (settled.length > 0) deps.onSettled()
+    for (const { decision } of records) if (decision.kind === 'poll_again') deps.wakeBy(decision.nextPollAt)
+  }
+
+  function toRecord(task: DueTask, answers: readonly Answered[], leaseToken: LeaseToken, now: EpochMs): PollRecord {
+    const answer = answers.find((candidate) => candidate.task.id === task.id)
+    // Nothing was heard because we stopped asking: the task has its turn again.
+    if (answer === undefined) return { task, leaseToken, poll: null, decision: { kind: 'give_back' } }
+    const { observation, askedAt, answeredAt, httpStatus, requestId } = answer
+    return {
+      task,
+      leaseToken,
+      poll: {
+        askedAt,
+        durationMs: answeredAt - askedAt,
+        observation: observation.kind,
+        detail: describe(observation),
+        httpStatus,
+        requestId,
+      },
+      decision: decide({ task, observation, now, settings: options.cadence, random: random() }),
+    }
+  }
+
+  function logAnswer(
+    { task, observation, askedAt, answeredAt, httpStatus }: Answered,
+    records: readonly PollRecord[],
+  ): void {
+    const decision = records.find((record) => record.task.id === task.id)?.decision
+    if (decision === undefined || decision.kind === 'give_back') return
+    const fields = {
+      taskId: task.taskId,
+      kind: task.kind,
+      id: task.id,
+      pollNumber: task.pollCount + 1,
+      observation: describe(observation),
+      httpStatus,
+      durationMs: answeredAt - askedAt,
+    }
+    if (decision.kind === 'settle') {
+      const status = decision.outcome.status
+      return log.info({ event: 'task.settled', ...fields, status }, `task ${task.taskId} ${status}`)
+    }
+    const line = { event: 'query.answered', ...fields, nextPollAt: decision.nextPollAt, reason: decision.reason }
+    if (observation.kind === 'refused') {
+      return log.error({ ...line, event: 'query.refused' }, `the upstream refuses to answer: ${observation.detail}`)
+    }
+    if (observation.kind === 'throttled') return log.warn({ ...line, event: 'upstream.throttled' }, observation.detail)
+    if (observation.kind === 'running' && !observation.isKnownWord) {
+      return log.warn(line, `unknown task status "${observation.status}": taken for running`)
+    }
+    log.debug(line, describe(observation))
+  }
+
+  return {
+    tick,
+    clockMoved() {
+      clockMoves += 1
+    },
+    drain: inFlight.drain,
+  }
+}
+
+type Heard = Awaited<ReturnType<Upstream['query']>>
+
+interface Query {
+  readonly tasks: readonly DueTask[]
+  readonly credential: string
+  readonly token: LeaseToken
+  /** How often the clock had been moved when the tasks were claimed. */
+  readonly era: number
+  readonly signal: AbortSignal
+}
+
+function credentialsOf(upstream: Upstream): ReadonlySet<string> {
+  return new Set(upstream.kinds().map((kind) => upstream.credentialOf(kind)))
+}

@@ -1,0 +1,172 @@
+/** The scheduler's slots, over a scripted store and upstream: whatever fails, a slot comes back and nothing ends. */
+
+import { expect, test } from 'vitest'
+import { after, type EpochMs, SECOND } from '../../src/core/time.ts'
+import { createScheduler, type SchedulerDeps } from '../../src/engine/scheduler.ts'
+import type { PollRecord, Store } from '../../src/store/store.ts'
+import { START, standingClock } from '../support/store.ts'
+import { aDueTask } from './due.ts'
+
+type Query = SchedulerDeps['upstream']['query']
+type Effects = Parameters<Store['recordPolls']>[0]['effects']
+
+/** Every claim hands out as much as it is asked for, or `perClaim`. */
+function aScheduler(
+  query: Query,
+  differences: {
+    nextClaimAts?: Record<string, EpochMs>
+    isRecording?: boolean
+    perClaim?: number
+    idsPerQuery?: number
+  } = {},
+) {
+  const {
+    nextClaimAts = { aidge: START },
+    isRecording = true,
+    perClaim = Number.POSITIVE_INFINITY,
+    idsPerQuery = 1,
+  } = differences
+  const claimed: number[] = []
+  const records: PollRecord[] = []
+  const effects: Effects[number][] = []
+  const events: string[] = []
+  const woken: EpochMs[] = []
+  let count = 0
+  const store: SchedulerDeps['store'] = {
+    async claimDueTasks({ limit, credential }) {
+      claimed.push(limit)
+      const tasks = Array.from({ length: Math.min(limit, perClaim) }, () => {
+        count += 1
+        return aDueTask({ id: `task_${count}`, taskId: String(count) })
+      })
+      return { tasks, nextClaimAt: nextClaimAts[credential] ?? null }
+    },
+    async recordPolls(params) {
+      if (!isRecording) throw new Error('the store is gone')
+      records.push(...params.records)
+      effects.push(...params.effects)
+      return { applied: params.records.length, settled: [] }
+    },
+  }
+  const note = ({ event }: { event: string }) => void events.push(event)
+  const scheduler = createScheduler(
+    {
+      store,
+      upstream: {
+        idsPerQuery: () => idsPerQuery,
+        kinds: () => Object.keys(nextClaimAts),
+        credentialOf: (kind: string) => kind,
+        query,
+      },
+      clock: standingClock,
+      newId: (prefix: string) => `${prefix}_1`,
+      random: () => 0.5,
+      log: { debug: note, info: note, warn: note, error: note },
+      wakeBy: (at: EpochMs) => void woken.push(at),
+      onSettled: () => {},
+    } as unknown as SchedulerDeps,
+    {
+      concurrency: 2,
+      budget: { rate: 10 },
+      cadence: { intervalMinMs: SECOND, intervalMaxMs: SECOND },
+      leaseMs: 90_000,
+    },
+  )
+  return { scheduler, claimed, records, effects, events, woken }
+}
+
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
+test('no more is claimed than there are slots, and nothing when none is free', async () => {
+  const { scheduler, claimed } = aScheduler(() => new Promise(() => {}))
+  expect(await scheduler.tick()).toBe(START)
+  expect(await scheduler.tick()).toBeNull()
+  expect(claimed).toEqual([2])
+})
+
+test('a query that throws frees its slot, is logged, and the next tick claims again', async () => {
+  const { scheduler, claimed, events, woken } = aScheduler(async () => {
+    throw new Error('a bug in the adapter')
+  })
+  await scheduler.tick()
+  await turns()
+  expect(events).toEqual(['query.failed', 'query.failed'])
+  expect(woken).toEqual([START, START])
+  await scheduler.tick()
+  expect(claimed).toEqual([2, 2])
+  await scheduler.drain(0)
+})
+
+test('an answer that cannot be recorded is logged and ends nothing', async () => {
+  const query: Query = async () => ({ answers: [], queryCount: 1 })
+  const { scheduler, claimed, events } = aScheduler(query, { isRecording: false })
+  await scheduler.tick()
+  await turns()
+  expect(events).toEqual(['query.failed', 'query.failed'])
+  await scheduler.tick()
+  expect(claimed).toEqual([2, 2])
+})
+
+test('a task about which nothing was heard is given back, and a query that was asked twice is paid for twice', async () => {
+  const { scheduler, records, effects } = aScheduler(async () => ({ answers: [], queryCount: 2 }))
+  await scheduler.tick()
+  await turns()
+  expect(records.map(({ decision, poll }) => [decision.kind, poll])).toEqual([
+    ['give_back', null],
+    ['give_back', null],
+  ])
+  expect(effects.map(({ effect }) => effect)).toEqual([
+    { kind: 'spent', queryCount: 1 },
+    { kind: 'spent', queryCount: 1 },
+  ])
+})
+
+test('a query that was never sent costs nothing more', async () => {
+  const { scheduler, effects } = aScheduler(async () => ({ answers: [], queryCount: 0 }))
+  await scheduler.tick()
+  await turns()
+  expect(effects.map(({ effect }) => effect)).toEqual([
+    { kind: 'spent', queryCount: 0 },
+    { kind: 'spent', queryCount: 0 },
+  ])
+})
+
+test('of several credentials the one that may ask first says when to come again', async () => {
+  const [sooner, later] = [after(START, SECOND), after(START, 9 * SECOND)]
+  for (const nextClaimAts of [
+    { first: sooner, second: later },
+    { first: later, second: sooner },
+  ]) {
+    const { scheduler } = aScheduler(async () => ({ answers: [], queryCount: 1 }), { nextClaimAts, perClaim: 1 })
+    expect(await scheduler.tick()).toBe(sooner)
+  }
+})
+
+test('what does not end within the grace is told to, and is given back', async () => {
+  const query: Query = (_tasks, signal) =>
+    new Promise((resolve) => signal.addEventListener('abort', () => resolve({ answers: [], queryCount: 1 })))
+  const { scheduler, records } = aScheduler(query)
+  await scheduler.tick()
+  await scheduler.drain(0)
+  expect(records.map(({ decision }) => decision.kind)).toEqual(['give_back', 'give_back'])
+})
+
+test('of a query about several tasks each is recorded with its own answer, in whatever order they come', async () => {
+  const query: Query = async (tasks) => {
+    const answers = tasks.toReversed().map((task) => {
+      const observation = { kind: 'running', status: `state of ${task.taskId}`, isKnownWord: true } as const
+      return { task, observation, askedAt: START, answeredAt: START, httpStatus: 200, requestId: null }
+    })
+    return { answers, queryCount: 1 }
+  }
+  const { scheduler, records } = aScheduler(query, { idsPerQuery: 2 })
+  await scheduler.tick()
+  await turns()
+  const said = records.map(({ task, poll }) => [task.taskId, poll?.detail])
+  expect(said).toEqual([
+    ['1', 'running (state of 1)'],
+    ['2', 'running (state of 2)'],
+  ])
+})
