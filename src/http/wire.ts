@@ -1,0 +1,92 @@
+/** How records read on the wire: instants as ISO 8601 text, JSON that the store keeps as text as the value it spells. */
+
+import type { Outcome } from '../core/task.ts'
+import { type EpochMs, toIso } from '../core/time.ts'
+import type { Attempt } from '../store/attempts.ts'
+import type { Delivery, Task } from '../store/store.ts'
+import type { AttemptWire, DeliveryWire, TaskWire } from './schemas.ts'
+
+export function taskOnTheWire(task: Task): TaskWire {
+  return {
+    id: task.id,
+    taskId: task.taskId,
+    kind: task.kind,
+    status: task.status,
+    metadata: task.metadata === '{}' ? {} : JSON.parse(task.metadata),
+    registeredAt: toIso(task.registeredAt),
+    submittedAt: isoOrNull(task.submittedAt),
+    settledAt: isoOrNull(task.settledAt),
+    deadlineAt: toIso(task.deadlineAt),
+    nextPollAt: isoOrNull(task.nextPollAt),
+    pollCount: task.pollCount,
+    lastObservation: task.lastObservation,
+    eventId: task.eventId,
+    outcome: task.outcome === null ? null : outcomeOnTheWire(task.outcome),
+    subscriptions: task.subscriptions.map(({ endpointId, callbackUrl, deliveryId, deliveryStatus, endpointStatus }) => {
+      return { endpointId, callbackUrl, deliveryId, deliveryStatus, endpointStatus }
+    }),
+  }
+}
+
+function outcomeOnTheWire(json: string): TaskWire['outcome'] {
+  const { partial, images, error } = JSON.parse(json) as Pick<Outcome, 'partial' | 'images' | 'error'>
+  return { partial, images: images.map((image) => ({ ...image, expiresAt: isoOrNull(image.expiresAt) })), error }
+}
+
+export function deliveryOnTheWire(delivery: Delivery): DeliveryWire {
+  return {
+    id: delivery.id,
+    eventId: delivery.eventId,
+    eventType: delivery.eventType,
+    taskId: delivery.taskId,
+    endpointId: delivery.endpointId,
+    callbackUrl: delivery.callbackUrl,
+    status: delivery.status,
+    attemptCount: delivery.attemptCount,
+    nextAttemptAt: isoOrNull(delivery.nextAttemptAt),
+    createdAt: toIso(delivery.createdAt),
+    settledAt: isoOrNull(delivery.settledAt),
+    lastStatusCode: delivery.lastStatusCode,
+    lastFailure: delivery.lastFailure,
+  }
+}
+
+export function attemptOnTheWire(attempt: Attempt): AttemptWire {
+  return {
+    id: attempt.id,
+    deliveryId: attempt.deliveryId,
+    attemptNumber: attempt.attemptNumber,
+    isManual: attempt.isManual,
+    isProbe: attempt.isProbe,
+    verdict: attempt.verdict,
+    startedAt: toIso(attempt.startedAt),
+    durationMs: attempt.durationMs,
+    statusCode: attempt.statusCode,
+    failure: attempt.failure,
+    detail: attempt.detail,
+    responseExcerpt: attempt.responseExcerpt,
+    responseTruncated: attempt.responseTruncated,
+    responseHeaders: JSON.parse(attempt.responseHeaders),
+    remoteAddress: attempt.remoteAddress,
+    timings: attempt.timings,
+    nextAttemptAt: isoOrNull(attempt.nextAttemptAt),
+  }
+}
+
+/** Deliveries together with the attempts that belong to each. */
+export function withAttempts(
+  deliveries: readonly Delivery[],
+  attempts: readonly Attempt[],
+): readonly (DeliveryWire & { readonly attempts: readonly AttemptWire[] })[] {
+  const byDelivery = new Map<string, AttemptWire[]>()
+  for (const attempt of attempts) {
+    const known = byDelivery.get(attempt.deliveryId)
+    if (known === undefined) byDelivery.set(attempt.deliveryId, [attemptOnTheWire(attempt)])
+    else known.push(attemptOnTheWire(attempt))
+  }
+  return deliveries.map((delivery) => ({ ...deliveryOnTheWire(delivery), attempts: byDelivery.get(delivery.id) ?? [] }))
+}
+
+function isoOrNull(at: EpochMs | null): string | null {
+  return at === null ? null : toIso(at)
+}
