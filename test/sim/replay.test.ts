@@ -1,0 +1,55 @@
+/**
+ * The simulation itself: one seed is one history, byte for byte; different seeds are different ones; a small set of them
+ * goes well with every run of the tests (the large one is `npm run test:sim`).
+ */
+
+import { expect, test } from 'vitest'
+import { drawPlan } from './faults.ts'
+import { seedText, simulate } from './simulate.ts'
+
+/** Seeds with crashes, power failures and clock jumps among them. */
+const SEEDS = [3, 11, 17, 42]
+
+test.each(SEEDS)('seed %i means the same history twice', async (seed) => {
+  const first = await simulate(seed)
+  const second = await simulate(seed)
+  expect(second.history).toBe(first.history)
+  expect([...second.marks]).toEqual([...first.marks])
+  expect(first.history.split('\n').length).toBeGreaterThan(20)
+})
+
+test('other seeds mean other histories', async () => {
+  const histories = await Promise.all(SEEDS.map(async (seed) => (await simulate(seed)).history))
+  expect(new Set(histories).size).toBe(SEEDS.length)
+})
+
+test('the first thirty histories are as they must be', { timeout: 60_000 }, async () => {
+  const wrong: string[] = []
+  for (let seed = 1; seed <= 30; seed += 1) {
+    const { violations } = await simulate(seed)
+    wrong.push(...violations.slice(0, 1).map((violation) => `SEED=${seedText(seed)} npm run test:sim — ${violation}`))
+  }
+  expect(wrong).toEqual([])
+})
+
+test('each seed draws a part of the faults, and all of them together draw all', () => {
+  const plans = Array.from({ length: 300 }, (_, index) => drawPlan(index + 1))
+  const draws = {
+    crashes: (plan: (typeof plans)[number]) => plan.crashes.perPoint > 0,
+    powerLoss: (plan: (typeof plans)[number]) => plan.crashes.powerLossShare > 0,
+    commitErrors: (plan: (typeof plans)[number]) => plan.commitErrors.perCommit > 0,
+    storeTroubles: (plan: (typeof plans)[number]) => plan.storeTroubles.length > 0,
+    clockJumps: (plan: (typeof plans)[number]) => plan.clockJumps.length > 0,
+    stops: (plan: (typeof plans)[number]) => plan.stops.length > 0,
+    stopsUnderWay: (plan: (typeof plans)[number]) => plan.stopsUnderWay.perCall > 0,
+    restarts: (plan: (typeof plans)[number]) => plan.restarts.length > 0,
+    weather: (plan: (typeof plans)[number]) => plan.weather.length > 0,
+    noise: (plan: (typeof plans)[number]) => plan.queryNoise > 0 || plan.postNoise > 0,
+    meddling: (plan: (typeof plans)[number]) => plan.meddling > 0,
+  }
+  for (const [name, draw] of Object.entries(draws)) {
+    const share = plans.filter(draw).length / plans.length
+    expect(share, name).toBeGreaterThan(0.05)
+    expect(share, name).toBeLessThan(0.95)
+  }
+})
