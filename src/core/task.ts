@@ -3,6 +3,9 @@
 import type { EventId, TaskId } from './ids.ts'
 import type { EpochMs } from './time.ts'
 
+/** What a registration means that names no kind. */
+export const DEFAULT_KIND = 'virtual-model-generation'
+
 /** The whole life of a task. A status with no way out is final. */
 export const TASK_TRANSITIONS = {
   pending: ['succeeded', 'failed', 'expired', 'canceled'],

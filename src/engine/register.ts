@@ -9,7 +9,7 @@
 import { cadence } from '../core/cadence.ts'
 import { AppError, type Fault } from '../core/errors.ts'
 import { isId } from '../core/ids.ts'
-import { UPSTREAM_TASK_ID_PATTERN } from '../core/task.ts'
+import { DEFAULT_KIND, UPSTREAM_TASK_ID_PATTERN } from '../core/task.ts'
 import {
   after,
   DAY,
@@ -67,7 +67,6 @@ export interface RegistrarSettings {
   readonly intervalMaxMs: number
 }
 
-export const DEFAULT_KIND = 'virtual-model-generation'
 export const DEADLINE_MS_MAX = 365 * DAY
 export const METADATA_BYTES_MAX = 16 * 1024
 export const METADATA_DEPTH_MAX = 32

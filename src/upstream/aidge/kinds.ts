@@ -1,6 +1,7 @@
 /** Which Aidge products can be asked about: path, method and id parameter of each, as data. */
 
 import { z } from 'zod'
+import { DEFAULT_KIND } from '../../core/task.ts'
 
 export interface AidgeKind {
   readonly name: string
@@ -11,8 +12,6 @@ export interface AidgeKind {
   readonly idParameter: string
   readonly idsPerQuery: 1
 }
-
-export const DEFAULT_KIND = 'virtual-model-generation'
 
 function kind(name: string, queryPath: string, differences: Partial<AidgeKind> = {}): AidgeKind {
   return { name, queryPath, method: 'POST', idParameter: 'taskId', idsPerQuery: 1, ...differences }

@@ -49,8 +49,3 @@ export function signQuery({ accessKeyName, accessKeySecret, timestamp }: Signing
   const query = `partner_id=aidge&sign_method=sha256&sign_ver=v2&app_key=${appKey}&timestamp=${timestamp}&sign=${sign}`
   return { query, sign }
 }
-
-export function signedUrl(params: Signing & { readonly baseUrl: string; readonly path: string }): string {
-  const root = restRoot(params.baseUrl)
-  return `${root.origin}${root.path}${params.path}?${signQuery(params).query}`
-}

@@ -1,7 +1,8 @@
 /** The table of kinds, and kinds from the configuration. */
 
 import { describe, expect, test } from 'vitest'
-import { AIDGE_KINDS, DEFAULT_KIND, parseKinds } from '../../../src/upstream/aidge/kinds.ts'
+import { DEFAULT_KIND } from '../../../src/core/task.ts'
+import { AIDGE_KINDS, parseKinds } from '../../../src/upstream/aidge/kinds.ts'
 
 function problemsOf(value: unknown): readonly string[] {
   const parsed = parseKinds(typeof value === 'string' ? value : JSON.stringify(value))
