@@ -6,6 +6,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
+import { MessageChannel, Worker } from 'node:worker_threads'
 import type { Config } from './config.ts'
 import { assert, ConfigError, type DamagedError } from './core/errors.ts'
 import { parseSecretKey } from './core/secret-key.ts'
@@ -15,12 +16,14 @@ import { createEngine, type Engine, type EngineOptions } from './engine/engine.t
 import { type Chore, startPace } from './engine/pace.ts'
 import { createApp } from './http/app.ts'
 import { type RunningServer, startServer } from './http/server.ts'
-import type { GuardUrl, Log, Post, Upstream, Vault } from './ports.ts'
+import type { GuardUrl, Log, Post, Upstream } from './ports.ts'
 import { keepSecret } from './secret-file.ts'
 import { databasePathOf } from './setting.ts'
 import { DISK_SETTINGS } from './store/sqlite/disk.ts'
 import { openSqliteStore } from './store/sqlite/store.ts'
 import type { Store } from './store/store.ts'
+import { type NearWorld, openStoreBehind } from './store/thread/near.ts'
+import type { StoreThreadData } from './store-thread.ts'
 import { systemClock, systemCpuMs, systemNewId } from './system.ts'
 import { createAidgeUpstream } from './upstream/aidge/client.ts'
 import { AIDGE_KINDS, type AidgeKind, parseKinds } from './upstream/aidge/kinds.ts'
@@ -42,6 +45,18 @@ export interface Daemon {
   readonly stopped: Promise<{ exitCode: number }>
 }
 
+/**
+ * In a thread of its own SQLite and the flushes of the disk hold up nothing on the wire. Sources that are not built cannot
+ * be loaded by a thread: tests of the daemon in their own process have the store there.
+ */
+export type StorePlace = 'thread' | 'process'
+
+export interface DaemonParts {
+  readonly log: Log
+  readonly version: string
+  readonly storePlace: StorePlace
+}
+
 /** The vendor's own limit for an answer; a longer wait would only hold a slot. */
 const QUERY_TIMEOUT_MS = 30 * SECOND
 /**
@@ -57,7 +72,7 @@ const WATCH = { cpuMs: systemCpuMs, silentMsMax: 30 * SECOND }
 const STALLED_EXIT_CODE = 70
 
 /** @throws ConfigError (also for a port that is taken), LockedError, DamagedError */
-export async function startDaemon(config: Config, { log, version }: { log: Log; version: string }): Promise<Daemon> {
+export async function startDaemon(config: Config, { log, version, storePlace }: DaemonParts): Promise<Daemon> {
   const { promise: stopped, resolve: resolveStopped } = withResolvers<{ exitCode: number }>()
   const onDamaged = (error: DamagedError) => {
     log.error({ event: 'store.damaged', error }, error.message)
@@ -67,8 +82,8 @@ export async function startDaemon(config: Config, { log, version }: { log: Log; 
   if (problems.length > 0) throw new ConfigError(problems)
   const path = databasePathOf(config.databaseUrl)
   const onStalled = () => resolveStopped({ exitCode: STALLED_EXIT_CODE })
-  const storeWorld = { clock: systemClock, newId: systemNewId, log, disk: DISK_SETTINGS }
-  const store = openSqliteStore({ ...storeWorld, path, onDamaged, vault: vaultOf(config) })
+  const vaultKey = parseSecretKey(config.secretKey)
+  const store = await openStore(storePlace, { path, vaultKey }, { log, onDamaged })
   const undo: (() => Promise<unknown>)[] = [() => store.close()]
   try {
     const secrets = keepSecrets(config, path)
@@ -87,7 +102,8 @@ export async function startDaemon(config: Config, { log, version }: { log: Log; 
     const pace = startPace(choresOf(engine), log)
     undo.push(pace.stop)
     const stoppingNow = new AbortController()
-    const api = { store, clock: systemClock, log, version, token: secrets.apiToken, stopping: stoppingNow.signal }
+    const tokens = { token: secrets.apiToken, readToken: config.apiReadToken || null }
+    const api = { store, clock: systemClock, log, version, ...tokens, stopping: stoppingNow.signal }
     const secretMaking = { newSecret: makeSigningSecret, newPrivateKey: makePrivateKey, guardUrl: outgoing.guardUrl }
     const app = createApp({ ...api, ...secretMaking, ...engine })
     const server = await startServer(app, { host: config.host, port: config.port, log })
@@ -185,9 +201,24 @@ function openOutgoing(
   return { guardUrl: guard.judgeUrl, post, upstream, close }
 }
 
-function vaultOf({ secretKey }: Config): Vault | undefined {
-  const key = parseSecretKey(secretKey)
-  return key === null ? undefined : createVault(key)
+async function openStore(
+  place: StorePlace,
+  { path, vaultKey }: Omit<StoreThreadData, 'port'>,
+  near: NearWorld,
+): Promise<Store> {
+  if (place === 'process') {
+    const vault = vaultKey === null ? undefined : createVault(vaultKey)
+    const world = { clock: systemClock, newId: systemNewId, disk: DISK_SETTINGS, vault }
+    return openSqliteStore({ ...near, ...world, path })
+  }
+  const { port1, port2 } = new MessageChannel()
+  const workerData: StoreThreadData = { port: port2, path, vaultKey }
+  const thread = new Worker(new URL('./store-thread.js', import.meta.url), { workerData, transferList: [port2] })
+  // What nobody caught there ends the process as what nobody caught here does.
+  thread.once('error', (error) => {
+    throw error
+  })
+  return openStoreBehind(port1, near)
 }
 
 /** What the parts behind the settings say of them: nothing has been opened or made yet. */
@@ -237,7 +268,11 @@ function engineOptions(config: Config): EngineOptions {
   return {
     pollConcurrency: config.pollConcurrency,
     budget: { rate: config.pollRate },
-    cadence: { intervalMinMs: config.pollIntervalMinMs, intervalMaxMs: config.pollIntervalMaxMs },
+    cadence: {
+      intervalMinMs: config.pollIntervalMinMs,
+      intervalMaxMs: config.pollIntervalMaxMs,
+      pollCostMs: config.pollCostMs,
+    },
     taskDeadlineMs: config.taskDeadlineMs,
     pollLeaseMs: POLL_LEASE_MS,
     deliveryConcurrency: config.deliveryConcurrency,

@@ -14,10 +14,10 @@ interface Part {
   readonly packages?: readonly string[]
 }
 
-const PORT_OF_STORE = ['store/attempts.ts', 'store/jobs.ts', 'store/operator.ts']
+const PORT_OF_STORE = ['store/attempts.ts', 'store/jobs.ts', 'store/operator.ts', 'store/pull.ts']
 const RULES_AND_PORTS = ['core', 'ports.ts', 'store/store.ts', ...PORT_OF_STORE]
 const SETTINGS_AND_LOG = ['config.ts', 'setting.ts', 'log.ts', 'metrics.ts', 'secret-file.ts', 'system.ts', 'vault.ts']
-const CONCRETE = ['engine', 'http', 'store/index.ts', 'store/*', 'upstream/*', 'webhook']
+const CONCRETE = ['engine', 'http', 'store/index.ts', 'store/*', 'store-thread.ts', 'upstream/*', 'webhook']
 
 /**
  * Imports point one way: main → cli → daemon → {http, engine, store/*, upstream, webhook} → ports, store/store → core.
@@ -30,6 +30,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   'store/attempts.ts': { knows: ['core', 'ports.ts'], packages: [] },
   'store/jobs.ts': { knows: ['core'], packages: [] },
   'store/operator.ts': { knows: ['core'], packages: [] },
+  'store/pull.ts': { knows: ['core'], packages: [] },
 
   engine: { knows: RULES_AND_PORTS, packages: ['node-cron', 'node:events'] },
   http: { knows: RULES_AND_PORTS },
@@ -47,6 +48,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   'system.ts': { knows: ['core', 'ports.ts'] },
   'vault.ts': { knows: ['core', 'ports.ts'] },
 
+  'store-thread.ts': { knows: ['store/*', 'system.ts', 'vault.ts'], packages: ['node:worker_threads'] },
   'daemon.ts': { knows: [...RULES_AND_PORTS, ...SETTINGS_AND_LOG, ...CONCRETE] },
   cli: { knows: [...RULES_AND_PORTS, ...SETTINGS_AND_LOG, ...CONCRETE, 'sandbox', 'daemon.ts'] },
   'main.ts': { knows: ['cli', 'config.ts'] },

@@ -15,7 +15,7 @@ export interface HostSlots {
   room(): HostRoom
 }
 
-const HOSTS_KEPT_MAX = 10_000
+const HOSTS_KEPT_MAX = 1_000
 
 export function createHostSlots(max: number): HostSlots {
   const busy = new Map<string, number>()
@@ -44,6 +44,6 @@ export function createHostSlots(max: number): HostSlots {
       else busy.set(host, rest)
       if (hasAnswered !== null) keep(host, allowanceAfter(reduced.get(host) ?? null, max, hasAnswered))
     },
-    room: () => ({ full: [...busy.keys()].filter((host) => left(host) <= 0), left }),
+    room: () => ({ max, left: new Map([...reduced.keys(), ...busy.keys()].map((host) => [host, left(host)])) }),
   }
 }

@@ -39,7 +39,7 @@ export function createClaimRoom(params: ClaimDeliveries, busy: readonly Limited[
   }
 
   function ofHost(host: string): number {
-    return hosts.left(host) - (takenOfHosts.get(host) ?? 0)
+    return (hosts.left.get(host) ?? hosts.max) - (takenOfHosts.get(host) ?? 0)
   }
 
   return {
@@ -56,7 +56,7 @@ export function createClaimRoom(params: ClaimDeliveries, busy: readonly Limited[
     },
     passedBy: () => ({
       full: [...full],
-      fullHosts: [...hosts.full, ...[...takenOfHosts.keys()].filter((host) => ofHost(host) <= 0)],
+      fullHosts: [...new Set([...hosts.left.keys(), ...takenOfHosts.keys()])].filter((host) => ofHost(host) <= 0),
       isRecoveringAllowed: ofRecovering > 0,
     }),
   }
