@@ -1,57 +1,14 @@
 /** The processes of the isolation bench: each is started from the build, speaks in lines of JSON, and is ended by its handle. */
 
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { startNode } from '../child.mjs'
 
 const PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
 const RECEIVERS = fileURLToPath(new URL('./receivers.mjs', import.meta.url))
 const TOKEN = 'bench-token-0123456789'
 
-const running = new Set()
-process.once('exit', () => {
-  for (const child of running) child.kill('SIGKILL')
-})
-
-function start(args, env = {}) {
-  const child = spawn(process.execPath, args, {
-    env: { PATH: process.env.PATH, ...env },
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  running.add(child)
-  const ended = once(child, 'exit').then(() => {
-    running.delete(child)
-    wanted?.reject(new Error(`${args.join(' ')} ended without a word`))
-  })
-  /** Only what comes while somebody waits for it is of interest: the daemon's log is long. */
-  let wanted = null
-  createInterface({ input: child.stdout }).on('line', (text) => {
-    if (wanted === null) return
-    const said = JSON.parse(text)
-    if (wanted.matches(said)) wanted.resolve(said)
-  })
-  return {
-    /** The next line that `matches`, as what it says. */
-    async line(matches = () => true) {
-      try {
-        return await new Promise((resolve, reject) => {
-          wanted = { matches, resolve, reject }
-        })
-      } finally {
-        wanted = null
-      }
-    },
-    say: (text) => void child.stdin.write(`${text}\n`),
-    async end() {
-      child.kill('SIGTERM')
-      await ended
-    },
-  }
-}
-
 export async function startReceivers() {
-  const receivers = start([RECEIVERS])
+  const receivers = startNode([RECEIVERS])
   const urls = await receivers.line()
   return {
     urls,
@@ -64,12 +21,12 @@ export async function startReceivers() {
 }
 
 export async function startUpstream() {
-  const upstream = start([PROGRAM, 'sandbox', '--port', '0', '--finish-after', '0s', '--json'])
+  const upstream = startNode([PROGRAM, 'sandbox', '--port', '0', '--finish-after', '0s', '--json'])
   return { ...(await upstream.line()), end: upstream.end }
 }
 
 export async function startDaemon(path, { url, accessKeyName, accessKeySecret }) {
-  const daemon = start([PROGRAM, 'serve'], {
+  const daemon = startNode([PROGRAM, 'serve'], {
     RINGBACK_DATABASE_URL: `file:${path}`,
     RINGBACK_PORT: '0',
     RINGBACK_API_TOKEN: TOKEN,

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { goal, median, quantile, report, table } from '../report.mjs'
 import { attemptsAtBacklog, makeBacklog } from './backlog.mjs'
 import { startDaemon, startReceivers, startUpstream } from './processes.mjs'
 
@@ -40,10 +41,10 @@ process.once('exit', () => rmSync(directory, { recursive: true, force: true }))
 function troublesOf({ dead, hanging, failing }) {
   return {
     none: [],
-    'dead, refuses': [`${dead}/hooks`],
+    'is dead, refuses': [`${dead}/hooks`],
     'hangs, never answers': [`${hanging}/hooks`],
     'answers 500': [`${failing}/hooks`],
-    '200 URLs of a dead host': Array.from({ length: 200 }, (_, index) => `${dead}/hooks/${index}`),
+    'is 200 URLs of a dead host': Array.from({ length: 200 }, (_, index) => `${dead}/hooks/${index}`),
   }
 }
 
@@ -85,13 +86,6 @@ async function playRound(template, { upstream, receivers }, name) {
   }
 }
 
-function quantile(sample, share) {
-  const sorted = sample.toSorted((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
-}
-
-const median = (sample) => quantile(sample, 0.5)
-
 function summaryOf(name, played, baseline) {
   const p99s = played.map(({ p99 }) => p99)
   return {
@@ -108,16 +102,23 @@ function summaryOf(name, played, baseline) {
   }
 }
 
-function table(rows) {
-  const ms = (value) => value.toFixed(1)
-  return [
-    '| neighbour with 50 000 waiting | p50 ms | p99 ms (min–max) | p99 ÷ without | attempts at it a round |',
-    '|---|---|---|---|---|',
-    ...rows.map(
-      (row) =>
-        `| ${row.neighbour} | ${ms(row.p50Ms)} | ${ms(row.p99Ms)} (${ms(row.p99MsMin)}–${ms(row.p99MsMax)}) | ${row.ratio.toFixed(2)} | ${row.attemptsAtTroubled} |`,
-    ),
-  ].join('\n')
+const ms = (value) => value.toFixed(1)
+const COLUMNS = {
+  'neighbour with 50 000 waiting': (row) => row.neighbour,
+  'p50 ms': (row) => ms(row.p50Ms),
+  'p99 ms (min–max)': (row) => `${ms(row.p99Ms)} (${ms(row.p99MsMin)}–${ms(row.p99MsMax)})`,
+  'p99 ÷ without': (row) => row.ratio.toFixed(2),
+  'attempts at it a round': (row) => String(row.attemptsAtTroubled),
+}
+
+function goalOf({ neighbour, ratio }) {
+  return goal({
+    id: 'B6',
+    what: `p99 of nine healthy receivers beside one that ${neighbour}, to their p99 alone`,
+    measured: ratio,
+    limit: GOAL,
+    bound: 'max',
+  })
 }
 
 const stage = { upstream: await startUpstream(), receivers: await startReceivers() }
@@ -143,4 +144,12 @@ try {
   await stage.upstream.end()
 }
 const rows = troubles.map(([name]) => summaryOf(name, played.get(name), played.get('none')))
-console.log(values.json ? JSON.stringify({ rounds, measuredMs, goal: GOAL, rows }) : table(rows))
+report({
+  name: 'isolation',
+  goals: rows.filter(({ neighbour }) => neighbour !== 'none').map(goalOf),
+  rows,
+  text: table(COLUMNS, rows),
+  json: values.json,
+  rounds,
+  measuredMs,
+})
