@@ -4,8 +4,13 @@
  * The rate is a GCRA (gcra.ts). Being throttled halves it and stops asking for a while; answers raise it again in equal
  * steps (additive increase, multiplicative decrease; Chiu & Jain 1989). Being refused pauses the credential but for one
  * probe a minute.
+ *
+ * While nobody answers the rate is halved each second, down to one query in five seconds: an upstream that comes back is
+ * met by a few and not by all that waited, and slots are not all held by queries that end by their deadline. The first answer
+ * begins a slow start (Jacobson 1988): the rate doubles each second until it is what it was.
  */
 
+import type { Served } from './fair-share.ts'
 import { type GcraPace, type Grant, grantAt, spentArrival } from './gcra.ts'
 import type { Observation } from './observation.ts'
 import { after, type EpochMs, earliest, epochMs, latest, MINUTE, SECOND } from './time.ts'
@@ -36,6 +41,12 @@ export interface Budget {
   readonly pause: Pause | null
   /** The last answer about each kind, by name: quota is bought by product, so one may be refused and another not. */
   readonly kinds: Readonly<Record<string, KindAnswer>>
+  /** Since when queries end without an answer; null while answers come. */
+  readonly silentSince: EpochMs | null
+  /** The rate factor from before an outage while it is lowered or regained; null otherwise. */
+  readonly regainTo: number | null
+  /** Which queues of due tasks had their turn (fair-share.ts). */
+  readonly served: Served
 }
 
 export interface BudgetSettings {
@@ -53,6 +64,10 @@ const RAISE_STEP = 0.05
 /** Without a word from the upstream about how long: the vendor's siblings ban for one or two seconds. */
 const THROTTLE_DEFAULT_MS = 2 * SECOND
 const THROTTLE_MAX_MS = 10 * MINUTE
+/** One query that ends without an answer is no outage, nor are those that were under way beside it. */
+const OUTAGE_AFTER_MS = 5 * SECOND
+/** How long an upstream that is back may go unnoticed. */
+const OUTAGE_PROBE_MS = 5 * SECOND
 /** A tenth of a second's worth may go out together, so that slots are filled in groups and not one by one. */
 const BURST_SECONDS = 0.1
 
@@ -65,19 +80,23 @@ export function newBudget(now: EpochMs): Budget {
     throttledAt: epochMs(0),
     pause: null,
     kinds: {},
+    silentSince: null,
+    regainTo: null,
+    served: [],
   }
 }
 
 /** The same budget by a clock that was set by `byMs`. */
 export function movedBudget(budget: Budget, byMs: number): Budget {
   const moved = (at: EpochMs) => epochMs(at + byMs)
-  const { pause } = budget
+  const { pause, silentSince } = budget
   return {
+    ...budget,
     arrivalAt: budget.arrivalAt + byMs,
-    rateFactor: budget.rateFactor,
     raisedAt: moved(budget.raisedAt),
     throttledUntil: moved(budget.throttledUntil),
     throttledAt: moved(budget.throttledAt),
+    silentSince: silentSince === null ? null : moved(silentSince),
     pause: pause && { ...pause, since: moved(pause.since), nextProbeAt: moved(pause.nextProbeAt) },
     kinds: Object.fromEntries(
       Object.entries(budget.kinds).map(([name, answer]) => [name, { ...answer, at: moved(answer.at) }]),
@@ -118,10 +137,11 @@ export type BudgetEffect =
   | { readonly kind: 'accepted'; readonly askedAt: EpochMs; readonly taskKind: string }
   | { readonly kind: 'throttled'; readonly askedAt: EpochMs; readonly retryAfterMs: number | null }
   | { readonly kind: 'refused'; readonly code: string; readonly detail: string; readonly taskKind: string }
+  | { readonly kind: 'silent' }
   /** More queries left than were claimed for: one was asked again at once. */
   | { readonly kind: 'spent'; readonly queryCount: number }
 
-/** Silence teaches nothing: a credential is neither accepted nor refused by an answer that did not come. */
+/** A credential is neither accepted nor refused by an answer that did not come; that none comes is an outage. */
 export function budgetEffectOf(observation: Observation, taskKind: string, askedAt: EpochMs): BudgetEffect | null {
   switch (observation.kind) {
     case 'throttled':
@@ -129,7 +149,8 @@ export function budgetEffectOf(observation: Observation, taskKind: string, asked
     case 'refused':
       return { kind: 'refused', code: observation.code, detail: observation.detail, taskKind }
     case 'unavailable':
-      return null
+      // Nobody was asked about a kind that is not configured.
+      return observation.reason === 'unknown_kind' ? null : { kind: 'silent' }
     case 'running':
     case 'finished':
     case 'failed':
@@ -145,6 +166,8 @@ export function applyEffect(budget: Budget, settings: BudgetSettings, now: Epoch
       return onRefused(budget, now, effect)
     case 'accepted':
       return onAccepted(budget, now, effect)
+    case 'silent':
+      return onSilence(budget, settings, now)
     case 'spent':
       return spend(budget, settings, now, effect.queryCount)
   }
@@ -157,7 +180,20 @@ export function onThrottled(budget: Budget, now: EpochMs, askedAt: EpochMs, retr
   const throttledUntil = latest(isForgotten ? now : budget.throttledUntil, after(now, waitMs))
   if (askedAt <= budget.throttledAt && !isForgotten) return { ...budget, throttledUntil }
   const rateFactor = Math.max(RATE_FACTOR_MIN, budget.rateFactor / 2)
-  return { ...withRateFactor(budget, now, rateFactor), raisedAt: now, throttledAt: now, throttledUntil }
+  // Somebody is there. From here on the rate is raised as after any throttling: what it was before may be too much now.
+  const answered = { ...budget, silentSince: null, regainTo: null }
+  return { ...withRateFactor(answered, now, rateFactor), raisedAt: now, throttledAt: now, throttledUntil }
+}
+
+/** A query ended without an answer. */
+function onSilence(budget: Budget, settings: BudgetSettings, now: EpochMs): Budget {
+  const { silentSince, regainTo } = budget
+  if (silentSince === null || isAhead(silentSince, now)) return { ...budget, silentSince: now }
+  if (now - silentSince < OUTAGE_AFTER_MS || Math.abs(now - budget.raisedAt) < RAISE_EVERY_MS) return budget
+  const probing = Math.min(1, Math.max(RATE_FACTOR_MIN, SECOND / OUTAGE_PROBE_MS / settings.rate))
+  const rateFactor = Math.max(budget.rateFactor / 2, Math.min(probing, budget.rateFactor))
+  if (rateFactor === budget.rateFactor) return budget
+  return { ...withRateFactor(budget, now, rateFactor), raisedAt: now, regainTo: regainTo ?? budget.rateFactor }
 }
 
 /**
@@ -177,7 +213,7 @@ export function onRefused(budget: Budget, now: EpochMs, refusal: Refusal): Budge
   return { ...budget, kinds, pause: { code, detail, since, nextProbeAt } }
 }
 
-/** The upstream accepted the credential: no pause any more, and one step up for each full second since the last. */
+/** The upstream accepted the credential: no pause or silence any more, and one step up for each full second since the last. */
 export function onAccepted(budget: Budget, now: EpochMs, { askedAt, taskKind }: Acceptance): Budget {
   // An answer to a query that left before the refusal says nothing about now.
   const since = budget.pause?.since ?? now
@@ -185,15 +221,33 @@ export function onAccepted(budget: Budget, now: EpochMs, { askedAt, taskKind }: 
   // What else was refused together with the credential may still be, and is told of anew if it is.
   const isPauseOver = budget.pause !== null && pause === null
   const kinds = withAccepted(isPauseOver ? acceptedOnly(budget.kinds) : budget.kinds, taskKind, now)
+  const heard = { kinds, pause, silentSince: null }
   if (isAhead(budget.raisedAt, now)) {
-    return { ...budget, kinds, pause, raisedAt: now, throttledAt: now, throttledUntil: now }
+    return { ...budget, ...heard, raisedAt: now, throttledAt: now, throttledUntil: now }
   }
+  const steps = stepsUp(budget, now)
+  if (steps <= 0) {
+    const isNews = pause !== budget.pause || kinds !== budget.kinds || budget.silentSince !== null
+    return isNews ? { ...budget, ...heard } : budget
+  }
+  return { ...withRateFactor(budget, now, raised(budget, steps)), ...heard, raisedAt: now, ...regained(budget, steps) }
+}
+
+function stepsUp({ rateFactor, regainTo, silentSince, raisedAt, throttledUntil }: Budget, now: EpochMs): number {
+  if (rateFactor >= 1) return 0
   // Waiting out a ban is no answer: without its end here, the first one after ten minutes would bring the whole rate back.
-  const steppedAt = latest(budget.raisedAt, budget.throttledUntil)
-  const steps = budget.rateFactor < 1 ? Math.floor((now - steppedAt) / RAISE_EVERY_MS) : 0
-  if (steps <= 0) return pause === budget.pause && kinds === budget.kinds ? budget : { ...budget, kinds, pause }
-  const rateFactor = Math.min(1, budget.rateFactor + steps * RAISE_STEP)
-  return { ...withRateFactor(budget, now, rateFactor), kinds, pause, raisedAt: now }
+  const steps = Math.floor((now - latest(raisedAt, throttledUntil)) / RAISE_EVERY_MS)
+  // Nor is an outage: the answer that ends it is the first.
+  return regainTo !== null && silentSince !== null ? Math.min(1, steps) : steps
+}
+
+function raised({ rateFactor, regainTo }: Budget, steps: number): number {
+  return regainTo === null ? Math.min(1, rateFactor + steps * RAISE_STEP) : Math.min(regainTo, rateFactor * 2 ** steps)
+}
+
+function regained(budget: Budget, steps: number): Pick<Budget, 'regainTo'> {
+  const { regainTo } = budget
+  return { regainTo: regainTo === null || raised(budget, steps) >= regainTo ? null : regainTo }
 }
 
 function acceptedOnly(kinds: Budget['kinds']): Budget['kinds'] {

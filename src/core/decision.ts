@@ -1,7 +1,8 @@
 /** What follows for a task from an observation: ask again, and when, or settle. */
 
-import { type CadenceSettings, cadence } from './cadence.ts'
+import type { Cadence, CadenceSettings } from './cadence.ts'
 import { describe, type Observation } from './observation.ts'
+import type { Sighting } from './survival.ts'
 import { ageMs, type DueTask, type Outcome, type Suspicion } from './task.ts'
 import { after, type EpochMs, earliest, MINUTE, SECOND, toIso } from './time.ts'
 
@@ -17,6 +18,7 @@ export type Decision =
       readonly nextPollAt: EpochMs
       /** Why then, in words a person reads in the timeline. */
       readonly reason: string
+      readonly runningAt: EpochMs | null
       readonly suspicion: Suspicion | null
       readonly unavailableCount: number
     }
@@ -25,8 +27,13 @@ export type Decision =
 export interface DecideInput {
   readonly task: DueTask
   readonly observation: Observation
+  /** When the query left. */
+  readonly askedAt: EpochMs
   readonly now: EpochMs
   readonly settings: CadenceSettings
+  readonly cadence: Pick<Cadence, 'plan'>
+  /** How many times its cost a query of this credential is worth now (price.ts). */
+  readonly priceFactor: number
   /** In [0, 1): spreads the retries of an outage. */
   readonly random: number
 }
@@ -44,7 +51,32 @@ export function decide(input: DecideInput): Decision {
   }
   const unavailableCount = unavailableCountAfter(task, observation)
   const { at, reason } = nextAsk(input, suspicion, unavailableCount)
-  return { kind: 'poll_again', nextPollAt: earliest(at, task.deadlineAt), reason, suspicion, unavailableCount }
+  const runningAt = observation.kind === 'running' ? input.askedAt : task.runningAt
+  const nextPollAt = earliest(at, task.deadlineAt)
+  return { kind: 'poll_again', nextPollAt, reason, runningAt, suspicion, unavailableCount }
+}
+
+/**
+ * What an answer says about how long tasks of its kind take; null when it says nothing.
+ *
+ * A task whose submission is known began with it: found ended at the first ask, it ended somewhere before. Of one that was
+ * registered without it nobody knows how old it is: its age counts from its registration, as its plan does, and it counts
+ * from the first time on that it was found running. If it had ended by then, that may have been long before it was ours.
+ */
+export function sightingOf(
+  task: Pick<DueTask, 'submittedAt' | 'registeredAt' | 'runningAt'>,
+  observation: Observation,
+  isSettled: boolean,
+  { askedAt, answeredAt }: { readonly askedAt: EpochMs; readonly answeredAt: EpochMs },
+): Sighting | null {
+  const isAboutTask = observation.kind === 'running' || observation.kind === 'finished' || observation.kind === 'failed'
+  const hasEnded = isSettled && observation.kind !== 'running'
+  if (!isAboutTask || (observation.kind !== 'running' && !hasEnded)) return null
+  const since = task.runningAt ?? task.submittedAt
+  if (since === null) return null
+  const fromMs = ageMs(task, since)
+  const toMs = ageMs(task, hasEnded ? answeredAt : askedAt)
+  return toMs < fromMs ? null : { fromMs, toMs, hasEnded }
 }
 
 function unavailableCountAfter(task: DueTask, observation: Observation): number {
@@ -61,7 +93,7 @@ function unavailableCountAfter(task: DueTask, observation: Observation): number 
 }
 
 function nextAsk(
-  { task, observation, now, settings, random }: DecideInput,
+  { task, observation, askedAt, now, settings, cadence, priceFactor, random }: DecideInput,
   suspicion: Suspicion | null,
   unavailableCount: number,
 ): { at: EpochMs; reason: string } {
@@ -83,7 +115,8 @@ function nextAsk(
         reason: 'the upstream refuses the credential: others are asked about first',
       }
     default: {
-      const plan = cadence({ ageMs: ageMs(task, now), settings })
+      const ages = { runningAgeMs: ageMs(task, askedAt), ageMs: ageMs(task, now) }
+      const plan = cadence.plan({ kind: task.kind, ...ages, now, priceFactor, random })
       if (unavailableCount === 0) return { at: after(now, plan.delayMs), reason: plan.reason }
       const delayMs = Math.max(plan.delayMs, backoffMs(unavailableCount, settings, random))
       return { at: after(now, delayMs), reason: `no usable answer ${unavailableCount} times in a row` }

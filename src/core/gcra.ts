@@ -30,7 +30,7 @@ const FORGIVEN_MS = 0.001
 /** How many of `wantedCount` may leave now. Changes nothing: `spentArrival` does. */
 export function grantAt(arrivalAt: number, pace: GcraPace, now: EpochMs, wantedCount: number): Grant {
   const freeMs = pace.toleranceMs - Math.max(0, arrivalAt - now)
-  const nextGrantAt = latest(epochMs(Math.ceil(arrivalAt - pace.toleranceMs)), after(now, 1))
+  const nextGrantAt = latest(epochMs(Math.ceil(arrivalAt - pace.toleranceMs - FORGIVEN_MS)), after(now, 1))
   if (freeMs < -FORGIVEN_MS) return { grantedCount: 0, nextGrantAt }
   const allowedCount = pace.spacingMs === 0 ? wantedCount : Math.floor((freeMs + FORGIVEN_MS) / pace.spacingMs) + 1
   return { grantedCount: Math.min(allowedCount, wantedCount), nextGrantAt }

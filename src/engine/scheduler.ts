@@ -20,6 +20,7 @@ import type { DueTask } from '../core/task.ts'
 import { after, type EpochMs, earliest } from '../core/time.ts'
 import type { Answered, Clock, Log, NewId, Random, Upstream } from '../ports.ts'
 import type { PollRecord, Store } from '../store/store.ts'
+import type { Cadences } from './cadences.ts'
 import { createInFlight } from './in-flight.ts'
 
 export interface SchedulerDeps {
@@ -29,6 +30,7 @@ export interface SchedulerDeps {
   readonly newId: NewId
   readonly random: Random
   readonly log: Log
+  readonly cadences: Cadences
   /** The next tick is worth it at `at`: a slot is free, or a task is due then. */
   readonly wakeBy: (at: EpochMs) => void
   /** At least one task settled: there is something to deliver. */
@@ -52,12 +54,13 @@ export interface Scheduler {
 }
 
 export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions): Scheduler {
-  const { store, upstream, clock, newId, random, log } = deps
+  const { store, upstream, clock, newId, random, log, cadences } = deps
   const inFlight = createInFlight(clock)
   let busySlots = 0
   let clockMoves = 0
 
   async function tick(): Promise<EpochMs | null> {
+    await cadences.restore()
     let nextAt: EpochMs | null = null
     for (const credential of credentialsOf(upstream)) {
       const claimAt = await claim(credential)
@@ -108,20 +111,27 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
     token: LeaseToken,
   ): Promise<void> {
     const now = clock.now()
-    const records = tasks.map((task) => toRecord(task, answers, token, now))
+    const records = tasks.map((task) => toRecord(task, answers, credential, token, now))
+    for (const answer of answers) cadences.hear(credential, answer, isSettledBy(answer, records))
     const learnt = answers.map(({ task, observation, askedAt }) => budgetEffectOf(observation, task.kind, askedAt))
     // One was paid for with the claim.
     const spent: BudgetEffect = { kind: 'spent', queryCount: Math.max(0, queryCount - 1) }
     const effects = [...learnt, spent].flatMap((effect) =>
       effect === null ? [] : [{ credential, effect, settings: options.budget }],
     )
-    const { settled } = await store.recordPolls({ now, records, effects })
+    const { settled } = await store.recordPolls({ now, records, effects, cadences: cadences.takeDue(now) })
     for (const answer of answers) logAnswer(answer, records)
     if (settled.length > 0) deps.onSettled()
     for (const { decision } of records) if (decision.kind === 'poll_again') deps.wakeBy(decision.nextPollAt)
   }
 
-  function toRecord(task: DueTask, answers: readonly Answered[], leaseToken: LeaseToken, now: EpochMs): PollRecord {
+  function toRecord(
+    task: DueTask,
+    answers: readonly Answered[],
+    credential: string,
+    leaseToken: LeaseToken,
+    now: EpochMs,
+  ): PollRecord {
     const answer = answers.find((candidate) => candidate.task.id === task.id)
     // Nothing was heard because we stopped asking: the task has its turn again.
     if (answer === undefined) return { task, leaseToken, poll: null, decision: { kind: 'give_back' } }
@@ -137,7 +147,16 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
         httpStatus,
         requestId,
       },
-      decision: decide({ task, observation, now, settings: options.cadence, random: random() }),
+      decision: decide({
+        task,
+        observation,
+        askedAt,
+        now,
+        settings: options.cadence,
+        cadence: cadences,
+        priceFactor: cadences.priceFactorOf(credential),
+        random: random(),
+      }),
     }
   }
 
@@ -176,8 +195,16 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
     clockMoved() {
       clockMoves += 1
     },
-    drain: inFlight.drain,
+    async drain(graceMs) {
+      await inFlight.drain(graceMs)
+      const learned = cadences.takeAll()
+      if (learned.length > 0) await store.recordPolls({ now: clock.now(), records: [], effects: [], cadences: learned })
+    },
   }
+}
+
+function isSettledBy({ task }: Answered, records: readonly PollRecord[]): boolean {
+  return records.some((record) => record.task.id === task.id && record.decision.kind === 'settle')
 }
 
 type Heard = Awaited<ReturnType<Upstream['query']>>

@@ -67,8 +67,15 @@ export interface JobStore {
    */
   deleteEndpoint(params: { now: EpochMs; id: EndpointId; doesDropBacklog: boolean }): Promise<DeletionResult>
 
-  /** Forgets a deleted endpoint that nothing refers to any more; false when there is none. */
-  forgetDeletedEndpoint(): Promise<boolean>
+  /**
+   * Forgets, of the next `limit` endpoints after one, those that nothing refers to any more and that were deleted, or were
+   * only ever a callback URL and have not changed since `usedBefore`. `next`: after which to go on; null at the end.
+   */
+  forgetEndpoints(params: {
+    usedBefore: EpochMs
+    after: EndpointId | null
+    limit: number
+  }): Promise<{ forgottenCount: number; next: EndpointId | null }>
 
   /**
    * Cancels what is still pending for deleted endpoints, at most `limit`. An attempt that is under way is left to end.

@@ -15,6 +15,7 @@
  */
 
 import type { Budget, BudgetEffect, BudgetSettings } from '../core/budget.ts'
+import type { CadenceRecord } from '../core/cadence.ts'
 import type { CustomHeaders } from '../core/custom-headers.ts'
 import type { Decision } from '../core/decision.ts'
 import type { DeliveryStatus, DueDelivery } from '../core/delivery.ts'
@@ -27,6 +28,7 @@ import type { EpochMs } from '../core/time.ts'
 import type { Attempt, AttemptRecord } from './attempts.ts'
 import type { JobStore } from './jobs.ts'
 import type { OperatorStore } from './operator.ts'
+import type { PullStore } from './pull.ts'
 
 export interface Lease {
   readonly token: LeaseToken
@@ -115,9 +117,12 @@ export interface PollFacts {
   readonly requestId: string | null
 }
 
-/** A poll that is on disk, and what was decided then. */
+/** Polls that were answered alike, one after the other, as they are on disk: the last of them, and what was decided then. */
 export interface Poll extends Omit<PollFacts, 'observation'> {
   readonly pollNumber: number
+  /** Of the first of them; the same when it is one. */
+  readonly firstPollNumber: number
+  readonly firstAskedAt: EpochMs
   readonly observation: string
   readonly nextPollAt: EpochMs | null
   /** Why the next poll is when it is; null after the last. */
@@ -132,22 +137,12 @@ export interface PollRecord {
   readonly decision: Decision | { readonly kind: 'give_back' }
 }
 
-/** An event in its place in the order of the commits: nothing is ever added below a place that was read. */
-export interface PlacedEvent {
-  readonly position: number
-  readonly event: Event
-}
-
-export type PullResult =
-  | { readonly kind: 'events'; readonly events: readonly PlacedEvent[]; readonly signers: readonly Signer[] }
-  | { readonly kind: 'unknown_endpoint' }
-  | { readonly kind: 'unreadable_secret' }
-
 /** What each host may have more than it has, whatever its endpoints. */
 export interface HostRoom {
-  /** Those that may have nothing more. */
-  readonly full: readonly string[]
-  left(host: string): number
+  /** Of each that is not named below. */
+  readonly max: number
+  /** Of those that have something under way, or failed lately. */
+  readonly left: ReadonlyMap<string, number>
 }
 
 /** A claim of deliveries, with the slots that it may fill. */
@@ -209,6 +204,8 @@ export type RedeliverResult =
   /** It is being attempted right now. */
   | { readonly kind: 'under_way'; readonly delivery: Delivery }
   | { readonly kind: 'endpoint_deleted'; readonly endpointId: EndpointId }
+  /** Nothing is sent to it: its receiver comes and asks. */
+  | { readonly kind: 'endpoint_without_url'; readonly endpointId: EndpointId }
   | { readonly kind: 'not_found' }
 
 /** Whoever wants to hear of a task and cannot be told again now says why. */
@@ -236,7 +233,7 @@ export interface EndpointFilter {
   readonly cursor?: string
 }
 
-export interface Store extends JobStore, OperatorStore {
+export interface Store extends JobStore, OperatorStore, PullStore {
   /** Made with the database; part of every event id. */
   readonly databaseId: string
 
@@ -286,6 +283,8 @@ export interface Store extends JobStore, OperatorStore {
     now: EpochMs
     records: readonly PollRecord[]
     effects: readonly { credential: string; effect: BudgetEffect; settings: BudgetSettings }[]
+    /** What was learned of how long tasks take. */
+    cadences?: readonly CadenceRecord[]
   }): Promise<{ applied: number; settled: readonly SettledTask[] }>
 
   /**
@@ -323,7 +322,10 @@ export interface Store extends JobStore, OperatorStore {
   updateEndpoint(
     params: Partial<EndpointSettings> & { now: EpochMs; id: EndpointId; privateKey?: string | null },
   ): Promise<EndpointResult>
-  /** Paused or disabled: nothing is sent and the backlog is kept. Enabled: the backlog is due at its own instants. */
+  /**
+   * Paused or disabled: nothing is sent and the backlog is kept. Enabled: the backlog is due at its own instants. With a
+   * secret or a header that cannot be opened it is disabled instead of enabled; it can be paused all the same.
+   */
   setEndpointStatus(params: { now: EpochMs; id: EndpointId; status: 'enabled' | 'paused' }): Promise<Endpoint | null>
   /**
    * The new secret signs from now on; the others go on signing beside it until `overlapMs` has passed. So does the new
@@ -342,13 +344,6 @@ export interface Store extends JobStore, OperatorStore {
   /** Newest first. */
   listEndpoints(params: EndpointFilter & { now: EpochMs }): Promise<Page<Endpoint>>
 
-  /**
-   * The events after a position, oldest first, with what signs them: of all, or of those that one endpoint is told of.
-   */
-  pullEvents(params: { now: EpochMs; endpointId: EndpointId | null; after: number; limit: number }): Promise<PullResult>
-  /** Whoever asks for what comes after `upTo` has the rest: an endpoint that is not sent to has it delivered. */
-  acknowledgeEvents(params: { now: EpochMs; endpointId: EndpointId; upTo: number }): Promise<number>
-
   getTask(id: TaskId): Promise<Task | null>
   /** Newest first. */
   listTasks(filter: TaskFilter): Promise<Page<Task>>
@@ -358,8 +353,10 @@ export interface Store extends JobStore, OperatorStore {
   listDeliveries(filter: DeliveryFilter): Promise<Page<Delivery>>
   /** In the order they were made. */
   listAttempts(deliveryIds: readonly DeliveryId[]): Promise<readonly Attempt[]>
-  /** The last polls of a task, in the order they were made. */
+  /** The last polls of a task, in the order they were made; those that were answered alike are one. */
   listPolls(params: { taskId: TaskId; limit: number }): Promise<readonly Poll[]>
+  /** What was learned of how long tasks take, as it was last recorded. */
+  listCadences(): Promise<readonly Pick<CadenceRecord, 'kind' | 'state'>[]>
   /** The budgets of all credentials that were ever used, by name. */
   listBudgets(): Promise<ReadonlyMap<string, Budget>>
 

@@ -8,9 +8,10 @@ import {
   allowedSlots,
   bearingOf,
   endpointPace,
+  holdMs,
   restMs,
 } from '../../src/core/allowance.ts'
-import { DAY, MINUTE, SECOND } from '../../src/core/time.ts'
+import { DAY, epochMs, MINUTE, SECOND } from '../../src/core/time.ts'
 
 function after(ends: readonly boolean[], max: number, from: Allowance = null): readonly number[] {
   let slots = from
@@ -92,4 +93,15 @@ test.each([
 test('no rate is no spacing', () => {
   expect(endpointPace(null).spacingMs).toBe(0)
   expect(endpointPace(0.5).spacingMs).toBe(2_000)
+})
+
+test('Retry-After of a 429 or a 503 holds up a whole endpoint for as long as it says, but no longer than a minute', () => {
+  const now = epochMs(Date.UTC(2026, 10, 22, 12))
+  const held = (status: number, retryAfter: string | null) => holdMs({ kind: 'response', status, retryAfter }, now)
+  expect([held(429, '40'), held(503, 'Sun, 22 Nov 2026 12:00:05 GMT')]).toEqual([40 * SECOND, 5 * SECOND])
+  expect([held(429, '61'), held(503, '9'.repeat(200))]).toEqual([MINUTE, MINUTE])
+  expect([held(429, null), held(429, 'soon'), held(429, '0'), held(500, '40'), held(200, '40')]).toEqual([
+    0, 0, 0, 0, 0,
+  ])
+  expect(holdMs({ kind: 'no_response', reason: 'timeout', detail: '' }, now)).toBe(0)
 })

@@ -167,6 +167,8 @@ describe('the rate', () => {
         expect(grant(budget, { rate }, epochMs(nextGrantAt - 1), 1).grantedCount).toBe(0)
         expect(grant(budget, { rate }, nextGrantAt, 1).grantedCount).toBe(1)
       }),
+      // What is forgiven in rounding reaches the millisecond before here.
+      { examples: [[62.49610607249254, 6]] },
     )
   })
 
@@ -268,6 +270,92 @@ describe('raising', () => {
     // The same value, so that nothing is written; noted again once a minute.
     expect(onAccepted(known, at(MINUTE), { askedAt: at(2), taskKind: 'a' })).toBe(known)
     expect(onAccepted(known, at(MINUTE + 1), { askedAt: at(2), taskKind: 'a' })).not.toBe(known)
+  })
+})
+
+describe('an outage', () => {
+  const accepted = { kind: 'accepted', askedAt: NOW, taskKind: 'a' } as const
+
+  /** Asks whenever it may; all that is asked ends at once, with an answer or without one. */
+  function play(from: Budget, fromMs: number, untilMs: number, isUp: boolean, rate = settings.rate) {
+    const askedMs: number[] = []
+    let budget = from
+    for (let ms = fromMs; ms < untilMs; ms += 10) {
+      const claimed = claim(budget, at(ms), rate)
+      budget = claimed.budget
+      for (let nth = 0; nth < claimed.grantedCount; nth += 1) {
+        askedMs.push(ms)
+        const effect = isUp ? { ...accepted, askedAt: at(ms) } : ({ kind: 'silent' } as const)
+        budget = applyEffect(budget, { rate }, at(ms), effect)
+      }
+    }
+    return { budget, askedMs }
+  }
+
+  test('is not seen in one silence among answers', () => {
+    let budget = fresh
+    for (let ms = 0; ms < MINUTE; ms += 500) {
+      budget = applyEffect(budget, settings, at(ms), { kind: 'silent' })
+      budget = applyEffect(budget, settings, at(ms + 1), { ...accepted, askedAt: at(ms) })
+    }
+    expect(budget).toMatchObject({ rateFactor: 1, silentSince: null, regainTo: null })
+  })
+
+  test('lowers the rate to one query in five seconds', () => {
+    const { budget, askedMs } = play(fresh, 0, 2 * HOUR, false)
+    expect(budget).toMatchObject({ rateFactor: 0.02, regainTo: 1, silentSince: NOW })
+    expect(askedMs.filter((ms) => ms < 5_000)).toHaveLength(50)
+    expect(askedMs.filter((ms) => ms >= HOUR)).toHaveLength(720)
+  })
+
+  test.each([0.1, 0.5, 10, 250, 1_000])('is over for %d queries a second within 15 s of its end', (rate) => {
+    const before = play(fresh, 0, 10 * MINUTE, false, rate)
+    const after = play(before.budget, 10 * MINUTE, 11 * MINUTE, true, rate)
+    expect(after.budget).toMatchObject({ rateFactor: 1, regainTo: null, silentSince: null })
+    const late = after.askedMs.filter((ms) => ms >= 10 * MINUTE + 15_000)
+    expect(late.length).toBeGreaterThanOrEqual(Math.floor(rate * 45 * 0.9))
+  })
+
+  test('ends in a doubling for each second and not in one leap', () => {
+    let { budget } = play(fresh, 0, 2 * HOUR, false)
+    const factors: number[] = []
+    for (let second = 0; second < 7; second += 1) {
+      for (const part of [0, 300, 600]) {
+        const now = at(2 * HOUR + second * SECOND + part)
+        // One that hung since the outage ends without an answer in between.
+        budget = applyEffect(budget, settings, now, { kind: 'silent' })
+        budget = applyEffect(budget, settings, now, { ...accepted, askedAt: now })
+      }
+      factors.push(budget.rateFactor)
+    }
+    expect(factors).toEqual([0.04, 0.08, 0.16, 0.32, 0.64, 1, 1])
+  })
+
+  test('gives back no more than the throttling before it had left', () => {
+    const half = onThrottled(fresh, NOW, NOW, 0)
+    const { budget } = play(half, 0, MINUTE, false)
+    expect(budget).toMatchObject({ rateFactor: 0.02, regainTo: 0.5 })
+    const recovering = play(budget, MINUTE, MINUTE + 15_000, true).budget
+    expect(recovering.regainTo).toBeNull()
+    expect(recovering.rateFactor).toBeLessThan(1)
+  })
+
+  test('that ends in throttling is followed by equal steps', () => {
+    const { budget } = play(fresh, 0, MINUTE, false)
+    const throttled = applyEffect(budget, settings, at(MINUTE), {
+      kind: 'throttled',
+      askedAt: at(MINUTE),
+      retryAfterMs: 0,
+    })
+    expect(throttled).toMatchObject({ rateFactor: 0.02, regainTo: null, silentSince: null })
+  })
+
+  test('survives a restart and a clock that was set back', () => {
+    const { budget } = play(fresh, 0, MINUTE, false)
+    expect(afterJson(budget)).toEqual(budget)
+    const back = play(budget, -HOUR, -HOUR + 30_000, true)
+    expect(back.budget).toMatchObject({ silentSince: null })
+    expect(back.askedMs.length).toBeGreaterThan(100)
   })
 })
 
@@ -422,7 +510,8 @@ describe('what an observation teaches about the credential', () => {
     ['failed', failedWith('1000', 1), { kind: 'accepted', askedAt: NOW, taskKind: 'a' }],
     ['throttled', { ...THROTTLED, retryAfterMs: 7_000 }, { kind: 'throttled', askedAt: NOW, retryAfterMs: 7_000 }],
     ['refused', REFUSED, { kind: 'refused', code: 'NoResource', detail: 'NoResource: -', taskKind: 'a' }],
-    ['unavailable', UNAVAILABLE, null],
+    ['unavailable', UNAVAILABLE, { kind: 'silent' }],
+    ['unavailable', { ...UNAVAILABLE, reason: 'unknown_kind' }, null],
   ] as const)('%s', (_kind, observation, effect) => {
     expect(budgetEffectOf(observation, 'a', NOW)).toEqual(effect)
   })

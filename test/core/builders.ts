@@ -21,6 +21,7 @@ export function aTask(parts: Partial<DueTask> = {}): DueTask {
     deadlineAt: at(24 * 3_600_000),
     dueAt: NOW,
     pollCount: 0,
+    runningAt: null,
     suspicion: null,
     unavailableCount: 0,
     lastObservation: null,

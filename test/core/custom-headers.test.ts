@@ -114,6 +114,12 @@ describe('what a receiver says back', () => {
     expect(withoutValues('all is well', headers)).toBe('all is well')
   })
 
+  test('loses a value with quotes in it as it is and as JSON spells it', () => {
+    const digest = { authorization: 'Digest user="shop", token="canary-0002"' }
+    expect(withoutValues(JSON.stringify(digest), digest)).toBe('{"authorization":"[custom header]"}')
+    expect(withoutValues(`you sent ${digest.authorization}`, digest)).toBe('you sent [custom header]')
+  })
+
   test('loses the beginning of a value too that it was cut in', () => {
     expect(withoutValues('you sent canary-tok', headers)).toBe('you sent [custom header]')
     expect(withoutValues('you sent Bearer canary-t', headers)).toBe('you sent [custom header]')

@@ -2,19 +2,22 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Decision, decide, expiredOutcome } from '../../src/core/decision.ts'
+import { createCadence } from '../../src/core/cadence.ts'
+import { type Decision, decide, expiredOutcome, sightingOf } from '../../src/core/decision.ts'
 import type { Observation } from '../../src/core/observation.ts'
 import type { DueTask } from '../../src/core/task.ts'
 import { type EpochMs, epochMs, HOUR, MINUTE, SECOND } from '../../src/core/time.ts'
 import { aTask, at, FINISHED, failedWith, NOW, REFUSED, RUNNING, THROTTLED, UNAVAILABLE } from './builders.ts'
 
-const settings = { intervalMinMs: SECOND, intervalMaxMs: MINUTE }
+/** A query is worth so little waiting that a running task is asked about as soon as it may. */
+const settings = { intervalMinMs: SECOND, intervalMaxMs: MINUTE, pollCostMs: 1 }
+const cadence = createCadence(settings)
 const FAILED_700 = failedWith('700', 3)
 const FAILED_801 = failedWith('801', 3)
 const FAILED_1001 = failedWith('1001', 5)
 
 function decided(task: DueTask, observation: Observation, now: EpochMs, random = 0.5): Decision {
-  return decide({ task, observation, now, settings, random })
+  return decide({ task, observation, askedAt: now, now, settings, cadence, priceFactor: 1, random })
 }
 
 /** The task as the store keeps it after a decision; null when it has settled. */
@@ -278,7 +281,7 @@ describe('silence', () => {
   test('never asks sooner than a running task would be asked', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 50 }), aRandom, fc.nat(HOUR), (silentCount, random, ageMs) => {
-        const running = decided(aTask({ registeredAt: at(-ageMs) }), RUNNING, NOW)
+        const running = decided(aTask({ registeredAt: at(-ageMs) }), RUNNING, NOW, random)
         if (running.kind !== 'poll_again') throw new Error('running ended a task')
         expect(delayMs(silentCount, random, ageMs)).toBeGreaterThanOrEqual(running.nextPollAt - NOW)
       }),
@@ -295,7 +298,8 @@ describe('silence', () => {
     expect(decided(aTask({ unavailableCount: 2 }), UNAVAILABLE, NOW)).toMatchObject({
       reason: 'no usable answer 3 times in a row',
     })
-    expect(decided(aTask(), RUNNING, at(90 * SECOND))).toMatchObject({ reason: 'running for 90s' })
+    const running = decided(aTask(), RUNNING, at(90 * SECOND))
+    expect(running.kind === 'poll_again' && running.reason).toMatch(/^age 91\.0 s, \d+ % likely done by then, /)
   })
 
   test('never ends a task before its deadline', () => {
@@ -305,9 +309,65 @@ describe('silence', () => {
 })
 
 test('a running task is asked again by the cadence of its age at the upstream', () => {
-  expect(decided(aTask(), RUNNING, at(20 * SECOND))).toMatchObject({ nextPollAt: at(23 * SECOND) })
-  expect(decided(aTask({ submittedAt: at(-80 * SECOND) }), RUNNING, at(20 * SECOND))).toMatchObject({
-    nextPollAt: at(35 * SECOND),
+  const rare = createCadence({ ...settings, pollCostMs: 5 * SECOND })
+  const ask = { observation: RUNNING, askedAt: at(20 * SECOND), settings, cadence: rare, priceFactor: 1, random: 0.5 }
+  const planned = (runningAgeMs: number, ageMs: number) =>
+    rare.plan({ kind: aTask().kind, runningAgeMs, ageMs, now: NOW, priceFactor: 1, random: 0.5 }).delayMs
+  const now = at(20_400)
+  expect(decide({ ...ask, task: aTask(), now })).toMatchObject({
+    nextPollAt: at(20_400 + planned(20_000, 20_400)),
+    runningAt: at(20 * SECOND),
+  })
+  const submitted = aTask({ submittedAt: at(-80 * SECOND) })
+  expect(decide({ ...ask, task: submitted, now })).toMatchObject({ nextPollAt: at(20_400 + planned(100_000, 100_400)) })
+  expect(planned(100_000, 100_400)).not.toBe(planned(20_000, 20_400))
+})
+
+test('only an answer that it runs is kept as the last time that it was seen running', () => {
+  const seen = aTask({ runningAt: at(-5_000) })
+  for (const observation of [UNAVAILABLE, THROTTLED, REFUSED, FAILED_700])
+    expect(decided(seen, observation, NOW)).toMatchObject({ runningAt: at(-5_000) })
+  expect(decided(seen, RUNNING, NOW)).toMatchObject({ runningAt: NOW })
+})
+
+describe('what an answer says about how long tasks take', () => {
+  const answer = { askedAt: at(30_000), answeredAt: at(30_200) }
+  const submitted = aTask({ submittedAt: at(-10_000), registeredAt: NOW })
+
+  test('ended: between the last time it ran and the answer', () => {
+    expect(sightingOf({ ...submitted, runningAt: at(20_000) }, FINISHED, true, answer)).toEqual({
+      fromMs: 30_000,
+      toMs: 40_200,
+      hasEnded: true,
+    })
+  })
+  test('running: from the last time to when the query left', () => {
+    const sighting = { fromMs: 30_000, toMs: 40_000, hasEnded: false }
+    expect(sightingOf({ ...submitted, runningAt: at(20_000) }, RUNNING, false, answer)).toEqual(sighting)
+  })
+  test('at the first ask it began with its submission, however late it was registered', () => {
+    expect(sightingOf(submitted, FINISHED, true, answer)).toEqual({ fromMs: 0, toMs: 40_200, hasEnded: true })
+    expect(sightingOf(submitted, RUNNING, false, answer)).toEqual({ fromMs: 0, toMs: 40_000, hasEnded: false })
+  })
+  test('of a task of unknown age nothing, until it was seen running', () => {
+    expect(sightingOf(aTask(), FINISHED, true, answer)).toBeNull()
+    expect(sightingOf(aTask(), RUNNING, false, answer)).toBeNull()
+    const sighting = { fromMs: 500, toMs: 30_200, hasEnded: true }
+    expect(sightingOf(aTask({ runningAt: at(500) }), FINISHED, true, answer)).toEqual(sighting)
+  })
+  test('a failure that is believed is an end; one that is not, and silence, say nothing', () => {
+    expect(sightingOf(submitted, FAILED_700, true, answer)).toMatchObject({ hasEnded: true })
+    expect(sightingOf(submitted, FAILED_700, false, answer)).toBeNull()
+    for (const observation of [UNAVAILABLE, THROTTLED, REFUSED]) {
+      expect(sightingOf(submitted, observation, false, answer)).toBeNull()
+      expect(sightingOf(submitted, observation, true, answer)).toBeNull()
+    }
+  })
+  test('a task that ran until its deadline has not ended', () => {
+    expect(sightingOf(submitted, RUNNING, true, answer)).toMatchObject({ hasEnded: false })
+  })
+  test('nothing when the clock was set back in between', () => {
+    expect(sightingOf({ ...submitted, runningAt: at(HOUR) }, RUNNING, false, answer)).toBeNull()
   })
 })
 

@@ -75,7 +75,14 @@ export function settledBy(task: DueTask, lease: string, outcome: Outcome = SUCCE
 }
 
 export function pollAgain(task: DueTask, lease: string, nextPollAt: EpochMs): PollRecord {
-  return polled(task, lease, { kind: 'poll_again', nextPollAt, reason: 'later', suspicion: null, unavailableCount: 0 })
+  return polled(task, lease, {
+    kind: 'poll_again',
+    nextPollAt,
+    reason: 'later',
+    runningAt: START,
+    suspicion: null,
+    unavailableCount: 0,
+  })
 }
 
 export async function settle(
@@ -279,6 +286,7 @@ export function describeStore(name: string, open: () => Promise<StoreHarness>): 
         kind: 'poll_again',
         nextPollAt: at(3_000),
         reason: 'because',
+        runningAt: at(2_000),
         suspicion,
         unavailableCount: 4,
       } as const
@@ -287,10 +295,36 @@ export function describeStore(name: string, open: () => Promise<StoreHarness>): 
       expect(await claim(store, 'b', at(2_999))).toHaveLength(0)
       expect((await claim(store, 'b', at(3_000)))[0]).toMatchObject({
         suspicion,
+        runningAt: at(2_000),
         unavailableCount: 4,
         pollCount: 1,
         dueAt: at(3_000),
       })
+    })
+
+    test('what was learned of how long tasks take is there after a restart, as it was recorded last', async () => {
+      const harness = await open()
+      const { store } = harness
+      const one = {
+        kind: 'b',
+        state: '{"n":1}',
+        completionCount: 3,
+        medianMs: 1_200,
+        p90Ms: null,
+        unfinishedShare: 0.5,
+        pollCostMs: 500,
+        plan: '1.0 s …',
+      }
+      expect(await store.listCadences()).toEqual([])
+      await store.recordPolls({ now: START, records: [], effects: [], cadences: [one, { ...one, kind: 'a' }] })
+      const later = { ...one, state: '{"n":2}' }
+      await store.recordPolls({ now: at(5_000), records: [], effects: [], cadences: [later] })
+      await store.recordPolls({ now: at(6_000), records: [], effects: [] })
+      const opened = await harness.reopen()
+      expect(await opened.store.listCadences()).toEqual([
+        { kind: 'a', state: '{"n":1}' },
+        { kind: 'b', state: '{"n":2}' },
+      ])
     })
 
     test('a task given back keeps its turn and its count', async () => {

@@ -4,8 +4,8 @@ import { describe, expect, test } from 'vitest'
 import type { DeliveryStatus } from '../../src/core/delivery.ts'
 import type { EndpointId, JobId } from '../../src/core/ids.ts'
 import type { Job, JobFilter } from '../../src/core/job.ts'
-import { DAY, type EpochMs, epochMs } from '../../src/core/time.ts'
-import type { Store } from '../../src/store/store.ts'
+import { after, DAY, type EpochMs, epochMs } from '../../src/core/time.ts'
+import type { PollFacts, Store } from '../../src/store/store.ts'
 import { aRegistration, START } from '../support/store.ts'
 import {
   at,
@@ -16,12 +16,14 @@ import {
   GONE,
   LEASE_MS,
   OK,
+  pollAgain,
   polled,
   register,
   SECRETS,
   type StoreHarness,
   SUCCEEDED,
   settle,
+  settledBy,
 } from './contract.ts'
 
 const URL_HERE = 'https://shop.example/hooks'
@@ -412,12 +414,57 @@ export function describeJobs(name: string, open: () => Promise<StoreHarness>): v
       ])
       const forget = () => store.deleteSettledTasks({ settledBefore: at(DAY), limit: 9 })
       expect(await forget()).toBe(1)
-      expect(await store.forgetDeletedEndpoint(), 'a task still waits to tell it').toBe(false)
+      const forgetEndpoints = async () =>
+        (await store.forgetEndpoints({ usedBefore: START, after: null, limit: 9 })).forgottenCount
+      expect(await forgetEndpoints(), 'a task still waits to tell it').toBe(0)
       const [due] = await claim(store, 'end', at(2))
       await store.cancelTask({ now: at(2), id: due!.id })
       expect(await forget()).toBe(1)
-      expect(await store.forgetDeletedEndpoint()).toBe(true)
-      expect(await store.forgetDeletedEndpoint()).toBe(false)
+      expect(await forgetEndpoints()).toBe(1)
+      expect(await forgetEndpoints()).toBe(0)
+    })
+
+    test('a callback URL that nobody has used since the retention is forgotten, unless somebody made something of it', async () => {
+      const { store } = await open()
+      const names = ['unused', 'named', 'secret', 'paused', 'young', 'waits', 'told']
+      const urlOf = (name: string) => `https://${name}.example/hooks`
+      const ids = new Map<string, EndpointId>()
+      for (const name of names) {
+        const now = at(name === 'young' ? DAY : 0)
+        const task = await register(store, { taskId: name, callback: { kind: 'url', url: urlOf(name) } }, now)
+        ids.set(name, task.subscriptions[0]!.endpointId)
+        if (name === 'waits') continue
+        if (name === 'told') continue
+        await store.cancelTask({ now: START, id: task.id })
+      }
+      const idOf = (name: string) => ids.get(name)!
+      await store.updateEndpoint({ now: START, id: idOf('named'), name: 'the shop' })
+      await store.rotateSecret({ now: START, id: idOf('secret'), secret: SECRETS[0]!, overlapMs: 0 })
+      await store.setEndpointStatus({ now: START, id: idOf('paused'), status: 'paused' })
+      await store.createEndpoint({ now: START, url: 'https://made.example/', name: null, secret: SECRETS[1]! })
+      await store.deleteSettledTasks({ settledBefore: at(1), limit: 99 })
+      const due = await claim(store, 'told', START)
+      const told = due.filter((task) => task.taskId === 'told').map((task) => settledBy(task, 'told'))
+      await store.recordPolls({ now: START, records: told, effects: [] })
+
+      let after: EndpointId | null = null
+      let forgottenCount = 0
+      do {
+        const piece: Awaited<ReturnType<Store['forgetEndpoints']>> = await store.forgetEndpoints({
+          usedBefore: at(DAY),
+          after,
+          limit: 2,
+        })
+        forgottenCount += piece.forgottenCount
+        after = piece.next
+      } while (after !== null)
+      expect(forgottenCount).toBe(1)
+      const left = (await store.listEndpoints({ now: START, limit: 99 })).items.map(({ url }) => url)
+      const kept = [...names.filter((name) => name !== 'unused').map(urlOf), 'https://made.example/']
+      expect(left.toSorted()).toEqual(kept.toSorted())
+      const again = await register(store, { taskId: 'again', callback: { kind: 'url', url: urlOf('unused') } }, at(DAY))
+      expect(again.subscriptions[0]).toMatchObject({ endpointStatus: 'enabled' })
+      expect(again.subscriptions[0]!.endpointId).not.toBe(idOf('unused'))
     })
   })
 
@@ -468,14 +515,61 @@ export function describeJobs(name: string, open: () => Promise<StoreHarness>): v
         const [due] = await claim(store, `p${nth}`, at(nth * 1_000))
         const nextPollAt = at((nth + 1) * 1_000)
         const reason = `because ${nth}`
-        const decision = { kind: 'poll_again', nextPollAt, reason, suspicion: null, unavailableCount: 0 } as const
-        await store.recordPolls({ now: at(nth * 1_000), records: [polled(due!, `p${nth}`, decision)], effects: [] })
+        const waiting = { runningAt: null, suspicion: null, unavailableCount: 0 } as const
+        const decision = { kind: 'poll_again', nextPollAt, reason, ...waiting } as const
+        const record = polled(due!, `p${nth}`, decision)
+        const poll = { ...record.poll!, detail: `answer ${nth}` }
+        await store.recordPolls({ now: at(nth * 1_000), records: [{ ...record, poll }], effects: [] })
       }
       expect(await store.listPolls({ taskId: id, limit: 2 })).toMatchObject([
-        { pollNumber: 2, reason: 'because 2', nextPollAt: at(3_000) },
-        { pollNumber: 3, reason: 'because 3', nextPollAt: at(4_000) },
+        { pollNumber: 2, firstPollNumber: 2, reason: 'because 2', nextPollAt: at(3_000) },
+        { pollNumber: 3, firstPollNumber: 3, reason: 'because 3', nextPollAt: at(4_000) },
       ])
       expect(await store.listPolls({ taskId: 'task_nowhere', limit: 2 })).toEqual([])
+    })
+
+    test('polls that were answered alike are one, told as the last of them; any difference begins another', async () => {
+      const { store } = await open()
+      const { id } = await register(store)
+      const same = { observation: 'running', detail: 'running (queued)', httpStatus: 200 } as const
+      const other = { observation: 'unavailable', detail: 'bad gateway', httpStatus: 502 } as const
+      const answers = [
+        same,
+        same,
+        same,
+        other,
+        same,
+        { ...same, httpStatus: 201 },
+        { ...same, observation: 'finished' },
+      ]
+      for (const [index, answer] of answers.entries()) {
+        const nth = index + 1
+        const now = at(nth * 1_000)
+        const [due] = await claim(store, `p${nth}`, now)
+        const record = pollAgain(due!, `p${nth}`, after(now, 1_000))
+        const poll = { ...record.poll!, ...answer, askedAt: now, durationMs: nth, requestId: `r${nth}` } as PollFacts
+        await store.recordPolls({ now, records: [{ ...record, poll }], effects: [] })
+      }
+      const runs = await store.listPolls({ taskId: id, limit: 10 })
+      expect(runs.map((run) => [run.firstPollNumber, run.pollNumber])).toEqual([
+        [1, 3],
+        [4, 4],
+        [5, 5],
+        [6, 6],
+        [7, 7],
+      ])
+      expect(runs[0]).toEqual({
+        ...same,
+        firstPollNumber: 1,
+        pollNumber: 3,
+        firstAskedAt: at(1_000),
+        askedAt: at(3_000),
+        durationMs: 3,
+        requestId: 'r3',
+        nextPollAt: at(4_000),
+        reason: 'later',
+      })
+      expect((await store.getTask(id))?.pollCount).toBe(7)
     })
   })
 }

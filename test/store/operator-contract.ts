@@ -7,7 +7,7 @@ import type { OperatorEvent } from '../../src/core/operator-event.ts'
 import { DAY, type EpochMs, HOUR, after as later, MINUTE } from '../../src/core/time.ts'
 import type { AttemptRecord } from '../../src/store/attempts.ts'
 import type { Store } from '../../src/store/store.ts'
-import { aRegistration, START } from '../support/store.ts'
+import { ANY_HOST, aRegistration, START } from '../support/store.ts'
 import type { StoreHarness } from './contract.ts'
 
 const OPERATOR = 'https://operator.example/alerts'
@@ -38,8 +38,7 @@ async function claimAt(store: Store, now: EpochMs, taskId: string | null) {
     }))
     await store.recordPolls({ now, records, effects: [] })
   }
-  const anyHost = { full: [], left: () => 100 }
-  const slots = { limit: 100, endpointConcurrency: 8, recoveringMax: 100, inFlight: new Map(), hosts: anyHost }
+  const slots = { limit: 100, endpointConcurrency: 8, recoveringMax: 100, inFlight: new Map(), hosts: ANY_HOST }
   const { deliveries, nextClaimAt } = await store.claimDueDeliveries({ now, lease, ...slots })
   return { deliveries, nextClaimAt, token }
 }

@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from 'vitest'
 import type { EndpointId } from '../../src/core/ids.ts'
-import type { PlacedEvent, Store } from '../../src/store/store.ts'
+import type { PlacedEvent } from '../../src/store/pull.ts'
+import type { Store } from '../../src/store/store.ts'
 import { START } from '../support/store.ts'
 import { at, attempted, claimDeliveries, OK, SECRETS, type StoreHarness, settle } from './contract.ts'
 
@@ -95,8 +96,8 @@ export function describePulling(name: string, open: () => Promise<StoreHarness>)
       const claimed = await claimDeliveries(store, 'x', at(60_000))
       expect(claimed).toMatchObject({ deliveries: [], nextClaimAt: null })
       const [one] = await eventsAfter(store, 0, id)
-      expect(await store.acknowledgeEvents({ now: at(5), endpointId: id, upTo: one!.position })).toBe(1)
-      expect(await store.acknowledgeEvents({ now: at(6), endpointId: id, upTo: one!.position })).toBe(0)
+      expect(await store.acknowledgeEvents({ now: at(5), endpointId: id, upTo: one!.position, limit: 9 })).toBe(1)
+      expect(await store.acknowledgeEvents({ now: at(6), endpointId: id, upTo: one!.position, limit: 9 })).toBe(0)
       const { items } = await store.listDeliveries({ endpointId: id, limit: 10 })
       expect(items.map(({ status, settledAt, callbackUrl }) => [status, settledAt, callbackUrl])).toEqual([
         ['pending', null, null],
@@ -106,13 +107,53 @@ export function describePulling(name: string, open: () => Promise<StoreHarness>)
       expect(taskIdsOf(await eventsAfter(store, 0, id))).toEqual(['one', 'two'])
     })
 
+    test('what was read is acknowledged in pieces, and of a long backlog no more than was read', async () => {
+      const { store } = await open()
+      const id = await anEndpoint(store, null)
+      for (const taskId of ['a', 'b', 'c', 'd', 'e']) {
+        await settle(store, { taskId, callback: { kind: 'endpoint', endpointId: id } })
+      }
+      const upTo = (await eventsAfter(store, 0, id))[3]!.position
+      const piece = () => store.acknowledgeEvents({ now: START, endpointId: id, upTo, limit: 3 })
+      expect([await piece(), await piece(), await piece()]).toEqual([3, 1, 0])
+      const { items } = await store.listDeliveries({ endpointId: id, limit: 10 })
+      expect(items.map(({ status }) => status)).toEqual(['pending', ...Array(4).fill('delivered')])
+    })
+
+    test('a position that was never given out is refused, of all events and of those of one endpoint', async () => {
+      const { store } = await open()
+      const id = await anEndpoint(store, null)
+      const askAfter = (position: number, endpointId: EndpointId | null) =>
+        store.pullEvents({ now: START, endpointId, after: position, limit: 9 })
+      expect(await askAfter(1, null)).toEqual({ kind: 'beyond_the_last', lastPosition: 0 })
+      await settle(store, { taskId: 'one', callback: { kind: 'endpoint', endpointId: id } })
+      await settle(store, { taskId: 'one', callback: { kind: 'url', url: 'https://shop.example/too' } })
+      expect(await askAfter(1, null)).toMatchObject({ kind: 'events', events: [] })
+      expect(await askAfter(2, null)).toEqual({ kind: 'beyond_the_last', lastPosition: 1 })
+      expect(await askAfter(2, id)).toMatchObject({ kind: 'events', events: [] })
+      expect(await askAfter(3, id)).toEqual({ kind: 'beyond_the_last', lastPosition: 2 })
+    })
+
+    test('what is asked for cannot be sent again: an endpoint without a URL reads it again itself', async () => {
+      const { store } = await open()
+      const id = await anEndpoint(store, null)
+      const { id: taskId } = await settle(store, { taskId: 'one', callback: { kind: 'endpoint', endpointId: id } })
+      const [event] = await eventsAfter(store, 0, id)
+      await store.acknowledgeEvents({ now: START, endpointId: id, upTo: event!.position, limit: 9 })
+      const { items } = await store.listDeliveries({ endpointId: id, limit: 1 })
+      const refused = { kind: 'endpoint_without_url', endpointId: id }
+      expect(await store.redeliver({ now: START, deliveryId: items[0]!.id })).toEqual(refused)
+      expect(await store.redeliverTask({ now: START, id: taskId })).toEqual({ kind: 'done', results: [refused] })
+      expect(await store.getDelivery(items[0]!.id)).toMatchObject({ status: 'delivered' })
+    })
+
     test('asking does not take from an endpoint what it is to be sent', async () => {
       const { store } = await open()
       await settle(store, { taskId: 'pushed' })
       const { items } = await store.listDeliveries({ limit: 1 })
       const endpointId = items[0]!.endpointId
       const [event] = await eventsAfter(store, 0, endpointId)
-      expect(await store.acknowledgeEvents({ now: START, endpointId, upTo: event!.position })).toBe(0)
+      expect(await store.acknowledgeEvents({ now: START, endpointId, upTo: event!.position, limit: 9 })).toBe(0)
       expect((await claimDeliveries(store, 'x')).deliveries).toHaveLength(1)
     })
 

@@ -23,7 +23,15 @@ interface Moving {
 export const MOVING: readonly Moving[] = [
   {
     table: '_tasks',
-    columns: ['registered_at', 'submitted_at', 'deadline_at', 'next_poll_at', 'suspect_at', 'lease_expires_at'],
+    columns: [
+      'registered_at',
+      'submitted_at',
+      'deadline_at',
+      'next_poll_at',
+      'suspect_at',
+      'running_at',
+      'lease_expires_at',
+    ],
     where: `status = 'pending'`,
   },
   { table: '_deliveries', columns: ['next_attempt_at', 'lease_expires_at'], where: `status = 'pending'` },

@@ -30,7 +30,7 @@ export function createDeletion(db: Database.Database, owner: string, jobs: Pick<
   const cancel = db.prepare(
     `update _deliveries set status = case when is_manual = 1 and status_before <> 'pending' then status_before else 'canceled' end,
        settled_at = case when is_manual = 1 and status_before <> 'pending' then settled_at else :now end,
-       is_manual = 0, status_before = 'pending', next_attempt_at = null,
+       is_manual = 0, next_attempt_at = null,
        lease_token = null, lease_owner = null, lease_expires_at = null
      where seq in (select seq from _deliveries where status = 'pending' and endpoint_id = :id
        and ${IS_FREE} order by next_attempt_at limit :limit)`,

@@ -44,8 +44,16 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
        and (p.event_types is null or exists (select 1 from json_each(p.event_types) where value = e.type))
      on conflict (event_id, endpoint_id) do nothing`,
   )
-  const subscribers = db.prepare<[TaskId], { endpointId: EndpointId }>(
-    `select s.endpoint_id as endpointId from _subscriptions s join _endpoints p on p.id = s.endpoint_id
+  // "Or fail": see tasks.ts.
+  const insertFor = db.prepare(
+    `insert or fail into _deliveries (id, event_id, endpoint_id, status, attempt_count, scheduled_attempt_count, is_manual,
+       status_before, next_attempt_at, created_at)
+     values (:id, :eventId, :endpointId, 'pending', 0, 0, 0, 'pending', :now, :now)
+     on conflict (event_id, endpoint_id) do nothing`,
+  )
+  const subscribers = db.prepare<[TaskId], { endpointId: EndpointId; eventTypes: string | null }>(
+    `select s.endpoint_id as endpointId, p.event_types as eventTypes
+     from _subscriptions s join _endpoints p on p.id = s.endpoint_id
      where s.task_id = ? and p.status <> 'deleted' order by s.endpoint_id`,
   )
   const giveBack = db.prepare(
@@ -53,8 +61,8 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
      where id = :id and lease_token = :leaseToken`,
   )
   const settle = db.prepare(
-    `update _deliveries set status = :status, attempt_count = attempt_count + 1,
-       scheduled_attempt_count = scheduled_attempt_count + :scheduled, is_manual = 0, status_before = 'pending',
+    `update or fail _deliveries set status = :status, attempt_count = attempt_count + 1,
+       scheduled_attempt_count = scheduled_attempt_count + :scheduled, is_manual = 0,
        next_attempt_at = :nextAttemptAt, settled_at = :settledAt, last_status_code = :statusCode, last_failure = :failure,
        lease_token = null, lease_owner = null, lease_expires_at = null
      where id = :id and lease_token = :leaseToken`,
@@ -70,7 +78,7 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
   // A person's attempt that failed leaves what it was, and when and how it came to be that.
   const leaveAsBefore = db.prepare(
     `update _deliveries set status = status_before, attempt_count = attempt_count + 1, is_manual = 0,
-       status_before = 'pending', next_attempt_at = null, lease_token = null, lease_owner = null, lease_expires_at = null
+       next_attempt_at = null, lease_token = null, lease_owner = null, lease_expires_at = null
      where id = :id and lease_token = :leaseToken`,
   )
   const insertAttempt = db.prepare(
@@ -113,8 +121,8 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
     }
     const { status, nextAttemptAt } = rowAfter(verdict, statusBefore)
     const scheduled = isManual || isProbe ? 0 : 1
-    const settledAt = status === 'pending' ? null : now
-    return settle.run({ id, leaseToken, status, scheduled, nextAttemptAt, settledAt, ...end }).changes > 0
+    // While it is pending nobody is shown when it settled: a person may have sent it on its way again.
+    return settle.run({ id, leaseToken, status, scheduled, nextAttemptAt, settledAt: now, ...end }).changes > 0
   }
 
   function noteAttempt({ delivery, startedAt, exchange, verdict }: AttemptRecord): void {
@@ -142,8 +150,12 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
   return {
     make,
     /** One delivery for each endpoint that subscribed so far. */
-    makeForSubscribers(taskId: TaskId, eventId: EventId, now: EpochMs): void {
-      for (const { endpointId } of subscribers.all(taskId)) make(eventId, endpointId, now)
+    makeForSubscribers(taskId: TaskId, event: { id: EventId; type: string }, now: EpochMs): void {
+      for (const { endpointId, eventTypes } of subscribers.all(taskId)) {
+        if (eventTypes !== null && !(JSON.parse(eventTypes) as readonly string[]).includes(event.type)) continue
+        const { changes } = insertFor.run({ id: newId('dlv'), eventId: event.id, endpointId, now })
+        if (changes > 0) turns.bringForward(endpointId, now)
+      }
     },
 
     /** Whether the lease was still held; if not, nothing is written. */

@@ -45,25 +45,26 @@ export interface DeliveryClaimParts {
 
 export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimParts) {
   const { owner, health, turns, secrets, customHeaders } = parts
-  const claim = db.prepare<[object], { id: DeliveryId }>(
+  const claim = db.prepare<[object], { seq: number }>(
     `update _deliveries set lease_token = :token, lease_owner = :owner, lease_expires_at = :expiresAt
-     where id in (
-       select id from _deliveries
+     where seq in (
+       select seq from _deliveries
        where status = 'pending' and endpoint_id = :endpointId and next_attempt_at <= :now and ${IS_FREE}
        order by next_attempt_at limit :limit)
-     returning id`,
+     returning seq`,
   )
-  const claimLongestDue = db.prepare<[object], { id: DeliveryId }>(
+  const claimLongestDue = db.prepare<[object], { seq: number }>(
     `update _deliveries set lease_token = :token, lease_owner = :owner, lease_expires_at = :expiresAt
-     where id = (
-       select id from _deliveries where status = 'pending' and endpoint_id = :endpointId and ${IS_FREE}
+     where seq = (
+       select seq from _deliveries where status = 'pending' and endpoint_id = :endpointId and ${IS_FREE}
        order by next_attempt_at limit 1)
-     returning id`,
+     returning seq`,
   )
-  const claimed = db.prepare<[DeliveryId], ClaimedRow>(
+  /** All of a claim by one statement, in the order of the commits. */
+  const claimed = db.prepare<[string], ClaimedRow>(
     `select d.id, d.event_id as eventId, d.attempt_count as attemptCount,
        d.scheduled_attempt_count as scheduledAttemptCount, d.is_manual as isManual, d.status_before as statusBefore, e.body
-     from _deliveries d join _events e on e.id = d.event_id where d.id = ?`,
+     from json_each(?) cross join _deliveries d on d.seq = json_each.value join _events e on e.id = d.event_id`,
   )
   const stillDue = db.prepare<[{ endpointId: EndpointId; now: number; owner: string }]>(
     `select 1 from _deliveries
@@ -88,7 +89,7 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
     const rows = limit === 0 ? [] : claim.all({ token, owner, expiresAt, now, endpointId, limit })
     const isMoreDue = rows.length === limit && stillDue.get({ endpointId, now, owner }) !== undefined
     turns.moveOn(turn, now, rows.length, isMoreDue ? now : nextDueOf(endpointId, now))
-    return rows.map(({ id }) => readClaimed(id, turn, { ...envelope, slotsMax: slotsMaxOf(turn, params) }))
+    return readClaimed(rows, turn, { ...envelope, slotsMax: slotsMaxOf(turn, params) })
   }
 
   /** What it is sent with; when that cannot be opened, it is not sent to. */
@@ -124,7 +125,8 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
       return null
     }
     health.postponeProbe(endpointId, expiresAt)
-    return { ...readClaimed(row.id, endpoint, { ...envelope, slotsMax: slotsMaxOf(endpoint, params) }), isProbe: true }
+    const [probe] = readClaimed([row], endpoint, { ...envelope, slotsMax: slotsMaxOf(endpoint, params) })
+    return probe === undefined ? null : { ...probe, isProbe: true }
   }
 
   function nextDueOf(endpointId: EndpointId, now: EpochMs): EpochMs | null {
@@ -135,14 +137,14 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
   }
 
   function readClaimed(
-    id: DeliveryId,
+    rows: readonly { seq: number }[],
     endpoint: Pick<EndpointTurn, 'id' | 'url'>,
     ofEndpoint: Pick<DueDelivery, 'signers' | 'headers' | 'slotsMax'>,
-  ): DueDelivery {
-    const row = claimed.get(id)
-    if (row === undefined) throw new Error(`delivery ${id} has no event`)
-    return {
-      id,
+  ): DueDelivery[] {
+    if (rows.length === 0) return []
+    const places = rows.map(({ seq }) => seq).sort((a, b) => a - b)
+    return claimed.all(JSON.stringify(places)).map((row) => ({
+      id: row.id,
       eventId: row.eventId,
       endpointId: endpoint.id,
       url: endpoint.url,
@@ -153,7 +155,7 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
       isManual: row.isManual === 1,
       isProbe: false,
       statusBefore: row.statusBefore,
-    }
+    }))
   }
 
   /** Of the endpoints in one list, the longest due first, what there is room for. */

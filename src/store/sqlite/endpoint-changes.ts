@@ -16,7 +16,7 @@ export interface EndpointChangesParts {
   readonly secrets: SecretTable
   readonly customHeaders: CustomHeaderTable
   readonly turns: Pick<TurnTable, 'changed'>
-  readonly health: Pick<EndpointHealthTable, 'moved'>
+  readonly health: Pick<EndpointHealthTable, 'moved' | 'resume'>
 }
 
 type Params<M extends 'createEndpoint' | 'updateEndpoint' | 'rotateSecret'> = Parameters<Store[M]>[0]
@@ -31,6 +31,16 @@ export function createEndpointChanges({ endpoints, secrets, customHeaders, turns
   /** Another one that has the URL. */
   function ownerOf(url: string | null | undefined, now: EpochMs): Endpoint | undefined {
     return url === null || url === undefined ? undefined : endpoints.findByUrl(url, now)
+  }
+
+  /** Whether all that it is sent with can be opened. */
+  function isReadable(id: EndpointId, now: EpochMs): boolean {
+    return secrets.signersOf(id, now) !== null && customHeaders.openOf(id) !== null
+  }
+
+  /** What could not be opened has been replaced. */
+  function resumeIfMended({ id, disabledReason }: Endpoint, now: EpochMs): void {
+    if (disabledReason === 'secret_unreadable' && isReadable(id, now)) health.resume(id, now)
   }
 
   return {
@@ -54,19 +64,20 @@ export function createEndpointChanges({ endpoints, secrets, customHeaders, turns
       if (isSentOtherwise(endpoint, changes)) turns.changed(id, now)
       if (privateKey === null) secrets.endPrivateKeys(id, now)
       else if (privateKey !== undefined) secrets.beginPrivateKey(id, privateKey, now)
+      resumeIfMended(endpoint, now)
       return kept(id, now)
     },
 
     rotate({ now, id, secret, privateKey, overlapMs }: Params<'rotateSecret'>): Endpoint | null {
-      if (endpoints.find(id, now) === undefined) return null
+      const endpoint = endpoints.find(id, now)
+      if (endpoint === undefined) return null
       secrets.rotate(id, secret, now, overlapMs)
       if (privateKey !== undefined) secrets.rotatePrivateKey(id, privateKey, now, overlapMs)
+      resumeIfMended(endpoint, now)
       return kept(id, now).endpoint
     },
 
-    /** Whether all that it is sent with can be opened. */
-    isReadable: (id: EndpointId, now: EpochMs): boolean =>
-      secrets.signersOf(id, now) !== null && customHeaders.openOf(id) !== null,
+    isReadable,
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type Database from 'better-sqlite3'
+import { holdMs } from '../../core/allowance.ts'
 import type { DisabledReason } from '../../core/endpoint.ts'
 import {
   type AttemptEnd,
@@ -18,7 +19,7 @@ import {
 } from '../../core/endpoint-health.ts'
 import type { DeliveryId, EndpointId, TaskId } from '../../core/ids.ts'
 import type { OperatorFact } from '../../core/operator-event.ts'
-import { type EpochMs, earliest } from '../../core/time.ts'
+import { after, type EpochMs, earliest } from '../../core/time.ts'
 import type { AttemptRecord } from '../attempts.ts'
 import type { OperatorEventTable } from './operator-events.ts'
 import type { TurnTable } from './turns.ts'
@@ -49,7 +50,7 @@ type Returner = Extract<OperatorFact, { type: 'endpoint.enabled' }>['by']
 
 export function createEndpointHealthTable(
   db: Database.Database,
-  turns: Pick<TurnTable, 'begin'>,
+  turns: Pick<TurnTable, 'begin' | 'hold'>,
   operatorEvents: Pick<OperatorEventTable, 'tell'>,
 ) {
   const read = db.prepare<[EndpointId], StandingRow>(
@@ -126,6 +127,8 @@ export function createEndpointHealthTable(
         if (isProbe) postponeProbe(endpointId, verdict.nextAttemptAt)
         return
       }
+      const heldMs = holdMs(record.exchange.result, now)
+      if (heldMs > 0) turns.hold(endpointId, after(now, heldMs))
       if (verdict.kind === 'exhausted') tellExhausted(record, now)
       const facts: AttemptFacts = { eventId, end: endOf(record), isProbe, now, random }
       change(endpointId, (standing) => afterAttempt(standing, facts), now, 'itself')

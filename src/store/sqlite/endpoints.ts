@@ -36,7 +36,7 @@ interface EndpointRow
 /** One of its secrets or headers was sealed with another key than ours. */
 const IS_SEALED_OTHERWISE = `((headers_key_id is not null and headers_key_id is not :keyId) or id in (
   select endpoint_id from _secrets
-  where by_daemon = 0 and key_id is not null and key_id is not :keyId and (expires_at is null or expires_at > :now)))`
+  where key_id is not null and key_id is not :keyId and (expires_at is null or expires_at > :now)))`
 
 /** All but the headers, which are sealed and have a table of their own. */
 type OpenSettings = Omit<EndpointSettings, 'headers'>

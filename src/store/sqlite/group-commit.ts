@@ -22,7 +22,8 @@ import { isBusy } from './lock.ts'
 import type { WriteAheadLog } from './write-ahead-log.ts'
 
 export interface GroupCommit {
-  write<T>(step: () => T, patience?: Patience): Promise<T>
+  /** `itemCount`: how many tasks, polls, attempts it is about. */
+  write<T>(step: () => T, patience?: Patience, itemCount?: number): Promise<T>
   /** Nothing is written any more, and the process has to end. */
   fail(error: unknown): void
   /** Runs what is waiting and refuses what comes later. */
@@ -63,13 +64,17 @@ export type Patience = keyof typeof PATIENCE
 interface Waiting {
   readonly step: () => unknown
   readonly manners: Manners
+  readonly itemCount: number
   readonly since: EpochMs
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
 }
 
-/** More steps in one group would hold up the event loop for longer than a request should wait. */
-const GROUP_STEPS_MAX = 256
+/**
+ * More in one group would make the others wait for longer than a request should: each takes some 30 µs. A step that is
+ * larger by itself has a group of its own.
+ */
+const GROUP_ITEMS_MAX = 500
 /** A foreign writer (somebody's `sqlite3` shell) has the lock: try again soon, without blocking anything. */
 const BUSY_RETRY_MS_MIN = 20
 const BUSY_RETRY_MS_MAX = 160
@@ -96,12 +101,13 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
   let isStuck = false
   let isClosed = false
 
-  function write<T>(step: () => T, patience: Patience = 'request'): Promise<T> {
+  function write<T>(step: () => T, patience: Patience = 'request', itemCount = 1): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (isClosed) return reject(new Error('the store is closed'))
       const manners: Manners = PATIENCE[patience]
       if (manners.whenFull === 'refuse' && disk.state() === 'full') return reject(disk.refusal())
-      queue.push({ step, manners, since: clock.now(), resolve: resolve as (value: unknown) => void, reject })
+      const told = { resolve: resolve as (value: unknown) => void, reject }
+      queue.push({ step, manners, itemCount, since: clock.now(), ...told })
       if (manners.whenFull === 'try') isStuck = false
       schedule()
     })
@@ -115,7 +121,6 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
 
   function flush(): void {
     isScheduled = false
-    if (isClosed) return
     refuseOld()
     if (queue.length === 0) return
     try {
@@ -133,7 +138,16 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
   /** On a full disk what makes room goes first, and alone: the others might not fit, and would undo it. */
   function nextGroup(): readonly Waiting[] {
     const choreIndex = disk.state() === 'full' ? queue.findIndex(({ manners }) => manners.whenFull === 'try') : -1
-    return choreIndex === -1 ? queue.splice(0, GROUP_STEPS_MAX) : queue.splice(choreIndex, 1)
+    return choreIndex === -1 ? queue.splice(0, stepCountOfNext()) : queue.splice(choreIndex, 1)
+  }
+
+  function stepCountOfNext(): number {
+    let itemCount = 0
+    const tooMany = queue.findIndex((waiting) => {
+      itemCount += waiting.itemCount
+      return itemCount > GROUP_ITEMS_MAX
+    })
+    return tooMany === -1 ? queue.length : Math.max(1, tooMany)
   }
 
   function runGroup(group: readonly Waiting[]): void {
@@ -221,8 +235,6 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
   function close(): void {
     while (queue.length > 0) {
       const waitingCount = queue.length
-      isScheduled = false
-      isStuck = false
       flush()
       // A foreign lock or a full disk at the very end: those who wait hear that nothing was kept.
       if (queue.length < waitingCount) continue

@@ -22,7 +22,7 @@ export interface JobStepParts {
   readonly look: <T>(read: () => T) => T
 }
 
-export function createJobSteps(db: Database.Database, parts: JobStepParts): Omit<JobStore, 'forgetDeletedEndpoint'> {
+export function createJobSteps(db: Database.Database, parts: JobStepParts): Omit<JobStore, 'forgetEndpoints'> {
   const { reader, newId, owner, endpoints, turns, writeSoon, claim, look } = parts
   const jobs = createJobTable(db, newId, turns)
   const deletion = createDeletion(db, owner, jobs)

@@ -6,6 +6,7 @@ import { drizzle } from 'drizzle-orm/better-sqlite3'
 import type { Verdict } from '../../core/delivery.ts'
 import type { Event, EventType } from '../../core/event.ts'
 import type { AttemptId, DeliveryId, EndpointId, EventId, TaskId } from '../../core/ids.ts'
+import { TASK_STATUSES, type TaskStatus } from '../../core/task.ts'
 import type { EpochMs } from '../../core/time.ts'
 import type { Timings } from '../../ports.ts'
 import type { Attempt } from '../attempts.ts'
@@ -37,6 +38,9 @@ const TASK_COLUMNS = {
   outcome: tasks.outcome,
 }
 
+/** After every id: theirs begin with a letter. */
+const LAST_ID = '~'
+
 const DELIVERY_COLUMNS = {
   seq: deliveries.seq,
   id: deliveries.id,
@@ -56,6 +60,20 @@ const DELIVERY_COLUMNS = {
 
 export function createLookups(reader: Database.Database) {
   const db = drizzle(reader, { schema })
+  const kindsOfStatus = reader
+    .prepare<[{ status: TaskStatus }], string>(
+      `with recursive kinds(kind) as (
+         select min(kind) from _tasks where status = :status
+         union all select (select min(kind) from _tasks where status = :status and kind > kinds.kind)
+         from kinds where kinds.kind is not null)
+       select kind from kinds where kind is not null`,
+    )
+    .pluck()
+  const idsOfKind = reader
+    .prepare<[{ status: TaskStatus; kind: string; before: string; limit: number }], string>(
+      `select id from _tasks where status = :status and kind = :kind and id < :before order by id desc limit :limit`,
+    )
+    .pluck()
 
   function withSubscriptions(rows: readonly TaskRow[]): readonly Task[] {
     if (rows.length === 0) return []
@@ -79,6 +97,23 @@ export function createLookups(reader: Database.Database) {
     const byTask = new Map<TaskId, Subscription[]>(ids.map((id) => [id, []]))
     for (const { taskId, ...subscription } of found) byTask.get(taskId)?.push(subscription)
     return rows.map((row) => ({ ...row, subscriptions: byTask.get(row.id) ?? [] }))
+  }
+
+  /**
+   * The newest that fit, of each status and each kind its newest: each is one stretch of an index, so that a page costs the
+   * same whether all tasks fit or one in a million.
+   */
+  function sortedIds({ status, kind, limit, cursor }: TaskFilter): string[] {
+    const statuses = status === undefined ? TASK_STATUSES : [status]
+    const before = cursor ?? LAST_ID
+    const found = statuses.flatMap((each) => {
+      const kinds = kind === undefined ? kindsOfStatus.all({ status: each }) : [kind]
+      return kinds.flatMap((one) => idsOfKind.all({ status: each, kind: one, before, limit: limit + 1 }))
+    })
+    return found
+      .sort()
+      .reverse()
+      .slice(0, limit + 1)
   }
 
   function selectTasks(where: SQL | undefined, limit: number): readonly TaskRow[] {
@@ -106,11 +141,15 @@ export function createLookups(reader: Database.Database) {
   }
 
   return {
+    /** Putting a query together takes longer than running it, so none is when nobody is looked for. */
     tasksById: (ids: readonly TaskId[]): readonly Task[] =>
-      withSubscriptions(selectTasks(inArray(tasks.id, [...ids]), ids.length)),
+      ids.length === 0 ? [] : withSubscriptions(selectTasks(inArray(tasks.id, [...ids]), ids.length)),
 
-    listTasks({ status, kind, taskId, limit, cursor }: TaskFilter): Page<Task> {
+    listTasks(filter: TaskFilter): Page<Task> {
+      const { status, kind, taskId, limit, cursor } = filter
+      const isSorted = taskId !== undefined || (status === undefined && kind === undefined)
       const where = and(
+        isSorted ? undefined : inArray(tasks.id, sortedIds(filter)),
         status === undefined ? undefined : eq(tasks.status, status),
         kind === undefined ? undefined : eq(tasks.kind, kind),
         taskId === undefined ? undefined : eq(tasks.taskId, taskId),
@@ -187,10 +226,12 @@ export function createLookups(reader: Database.Database) {
         .select()
         .from(polls)
         .where(eq(polls.taskId, taskId))
-        .orderBy(desc(polls.pollNumber))
+        .orderBy(desc(polls.firstNumber))
         .limit(limit)
         .all()
-      return rows.map(({ taskId: _, ...row }) => row as Poll).reverse()
+      return rows
+        .map(({ taskId: _, firstNumber: firstPollNumber, ...row }) => ({ ...row, firstPollNumber }) as Poll)
+        .reverse()
     },
 
     listBudgets: () => listBudgets(reader),

@@ -35,6 +35,9 @@ const SQLITE_FIXED: readonly (readonly [from: number, below: number])[] = [
 /** A foreign writer makes us wait this long with the whole event loop standing still; longer waits are asynchronous. */
 const BUSY_TIMEOUT_MS = 20
 
+/** Of its 16 MiB by default nothing is needed where a person looks at a page of a list now and then. */
+const READER_CACHE_KIB = 4_096
+
 /** A full check reads every page: above this it would make the start slow, and `ringback check` is there for it. */
 const QUICK_CHECK_BYTES_MAX = 32 * 1024 * 1024
 
@@ -83,6 +86,7 @@ function openLocked(file: string, lock: InstanceLock): OpenDatabase {
     const databaseId = keepDatabaseId(writer)
     const reader = new Database(file, { readonly: true, timeout: BUSY_TIMEOUT_MS })
     reader.pragma('query_only = on')
+    reader.pragma(`cache_size = -${READER_CACHE_KIB}`)
     const close = () => {
       reader.close()
       writer.close()

@@ -1,10 +1,11 @@
 /** Events in the order of their commits, for receivers that come and ask instead of being sent to. */
 
 import type Database from 'better-sqlite3'
+import type { Signer } from '../../core/endpoint.ts'
 import type { Event } from '../../core/event.ts'
 import type { EndpointId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
-import type { PlacedEvent } from '../store.ts'
+import type { PullResult } from '../pull.ts'
 
 interface PlacedRow extends Event {
   readonly position: number
@@ -21,17 +22,28 @@ export function createPullTable(reader: Database.Database, writer: Database.Data
     `select d.seq as position, ${EVENT_COLUMNS} from _deliveries d join _events e on e.id = d.event_id
      where d.endpoint_id = :endpointId and d.seq > :after and d.status <> 'canceled' order by d.seq limit :limit`,
   )
+  // Of what is pending alone: an endpoint's history grows for as long as it is kept, and every question comes through here.
+  const unacknowledged = `select seq from _deliveries indexed by _deliveries_due
+    where status = 'pending' and endpoint_id = :endpointId and seq <= :upTo
+      and (select url from _endpoints where id = :endpointId) is null`
+  const isAnyUnacknowledged = reader.prepare<[{ endpointId: EndpointId; upTo: number }]>(`${unacknowledged} limit 1`)
   const acknowledge = writer.prepare(
     `update _deliveries set status = 'delivered', next_attempt_at = null, settled_at = :now
-     where endpoint_id = :endpointId and seq <= :upTo and status = 'pending'
-       and (select url from _endpoints where id = :endpointId) is null`,
+     where seq in (${unacknowledged} order by next_attempt_at limit :limit)`,
   )
+  /** The highest position that was ever given out, also when nothing is left of it. */
+  const lastGiven = reader.prepare<[string], number>('select seq from sqlite_sequence where name = ?').pluck()
   return {
-    after(endpointId: EndpointId | null, after: number, limit: number): readonly PlacedEvent[] {
+    page(endpointId: EndpointId | null, after: number, limit: number, signers: readonly Signer[]): PullResult {
+      const lastPosition = lastGiven.get(endpointId === null ? '_events' : '_deliveries') ?? 0
+      if (after > lastPosition) return { kind: 'beyond_the_last', lastPosition }
       const rows = endpointId === null ? all.all({ after, limit }) : ofEndpoint.all({ endpointId, after, limit })
-      return rows.map(({ position, ...event }) => ({ position, event }))
+      return { kind: 'events', events: rows.map(({ position, ...event }) => ({ position, event })), signers }
     },
-    acknowledge: (endpointId: EndpointId, upTo: number, now: EpochMs): number =>
-      acknowledge.run({ endpointId, upTo, now }).changes,
+    isAnyUnacknowledged: (endpointId: EndpointId, upTo: number): boolean =>
+      isAnyUnacknowledged.get({ endpointId, upTo }) !== undefined,
+    /** A piece of it; fewer than `limit` when it was the last. */
+    acknowledge: (endpointId: EndpointId, upTo: number, now: EpochMs, limit: number): number =>
+      acknowledge.run({ endpointId, upTo, now, limit }).changes,
   }
 }

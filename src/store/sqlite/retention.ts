@@ -10,6 +10,14 @@ interface ToldRow {
   readonly createdAt: EpochMs
 }
 
+export interface ForgottenEndpoints {
+  readonly forgottenCount: number
+  readonly next: EndpointId | null
+}
+
+/** After every id: theirs begin with a letter. */
+const LAST_ID = '~'
+
 export function createRetention(db: Database.Database, clockShift: Pick<ClockShift, 'asItShowed'>) {
   // A delivery that is still owed keeps its task, however old.
   const settled = db.prepare<[{ settledBefore: number; limit: number }], { id: TaskId }>(
@@ -30,18 +38,21 @@ export function createRetention(db: Database.Database, clockShift: Pick<ClockShi
   ].map((text) => db.prepare<[{ id: TaskId }]>(text))
 
   const forgetJobs = db.prepare('delete from _jobs where finished_at < :settledBefore')
-  // The wish to hear of a task is no younger than the task, and none is made for an endpoint after its end: before all tasks
-  // are younger than that, nobody needs to read through the wishes for one that is left.
-  const buried = db
-    .prepare<[], EndpointId>(
-      `select p.id from _endpoints p
-       where p.status = 'deleted' and not exists (select 1 from _deliveries d where d.endpoint_id = p.id)
-         and p.updated_at < coalesce((select registered_at from _tasks order by id limit 1), p.updated_at + 1)
-         and not exists (select 1 from _subscriptions s where s.endpoint_id = p.id)
-       limit 1 /* once an hour */`,
+  const placeAfter = db
+    .prepare<[{ after: string; limit: number }], EndpointId>(
+      'select id from _endpoints where id > :after order by id limit 1 offset :limit - 1',
     )
     .pluck()
-  const forgetEndpoint = db.prepare('delete from _endpoints where id = ? /* once an hour */')
+  // One that was made by its URL, and that nobody has named, set or given a secret, comes back by itself when it is wanted.
+  const forgetEndpoints = db.prepare<[object]>(
+    `delete from _endpoints as p where p.id > :after and p.id <= :upTo
+       and (p.status = 'deleted' or (p.status in ('enabled', 'disabled') and p.url is not null and p.name is null
+         and p.is_operator = 0 and p.headers is null and p.event_types is null and p.rate_max is null
+         and p.concurrency_max is null and p.created_at < :usedBefore and p.updated_at < :usedBefore
+         and not exists (select 1 from _secrets s where s.endpoint_id = p.id)))
+       and not exists (select 1 from _deliveries d where d.endpoint_id = p.id)
+       and not exists (select 1 from _subscriptions s where s.endpoint_id = p.id)`,
+  )
 
   // In the order of the commits: whoever reads on until the first that is young enough has seen all old ones.
   const told = db.prepare<[], ToldRow>(
@@ -68,10 +79,11 @@ export function createRetention(db: Database.Database, clockShift: Pick<ClockShi
       for (const id of ids) for (const deletion of deletionsOfEvent) deletion.run({ id })
       return ids.length
     },
-    /** One, because SQLite reads through all wishes before it lets go of it. False when there is none. */
-    forgetEndpoint(): boolean {
-      const id = buried.get()
-      return id !== undefined && forgetEndpoint.run(id).changes > 0
+    /** Looks at the next `limit` endpoints after one; `next` is where to go on, null when there are no more. */
+    forgetEndpoints(usedBefore: EpochMs, after: EndpointId | null, limit: number): ForgottenEndpoints {
+      const next = placeAfter.get({ after: after ?? '', limit }) ?? null
+      const stretch = { after: after ?? '', upTo: next ?? LAST_ID, usedBefore: clockShift.asItShowed(usedBefore) }
+      return { forgottenCount: forgetEndpoints.run(stretch).changes, next }
     },
     deleteSettled(settledBefore: EpochMs, limit: number): number {
       // A clock that was set forward would make all that has settled old at once.

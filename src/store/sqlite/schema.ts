@@ -38,6 +38,12 @@ export const credentials = sqliteTable('_credentials', {
   pause: text('pause'),
   /** JSON of core/budget.ts `Budget.kinds`. */
   kinds: text('kinds').notNull().default('{}'),
+  /** Since when nobody answers; null while somebody does. */
+  silentSince: integer('silent_since'),
+  /** The rate factor from before an outage, to be regained fast; null when it was, or when there was none. */
+  regainTo: real('regain_to'),
+  /** JSON array: the queues (core/fair-share.ts) that had their turn in this round. */
+  served: text('served').notNull().default('[]'),
 })
 
 export const endpoints = sqliteTable(
@@ -130,6 +136,8 @@ export const tasks = sqliteTable(
     suspectAt: integer('suspect_at'),
     unavailableCount: integer('unavailable_count').notNull(),
     lastObservation: text('last_observation'),
+    /** When the query left that last found it running: it ended after this, if it has ended. */
+    runningAt: integer('running_at'),
     leaseToken: text('lease_token'),
     leaseOwner: text('lease_owner'),
     leaseExpiresAt: integer('lease_expires_at'),
@@ -140,10 +148,11 @@ export const tasks = sqliteTable(
   },
   (t) => [
     uniqueIndex('_tasks_task_id_kind').on(t.taskId, t.kind),
-    index('_tasks_due').on(t.credential, t.nextPollAt).where(sql`status = 'pending'`),
+    // Each kind's new tasks and each kind's others are a queue of their own (core/fair-share.ts).
+    index('_tasks_due').on(t.credential, t.kind, sql`(poll_count = 0)`, t.nextPollAt).where(sql`status = 'pending'`),
     index('_tasks_deadline').on(t.deadlineAt).where(sql`status = 'pending'`),
     index('_tasks_settled').on(t.settledAt).where(sql`settled_at is not null`),
-    index('_tasks_status').on(t.status, t.id),
+    index('_tasks_status').on(t.status, t.kind, t.id),
     check('_tasks_status_known', oneOf('status', TASK_STATUSES)),
     check('_tasks_settled_once', sql`(status = 'pending') = (settled_at is null)`),
   ],
@@ -160,7 +169,11 @@ export const subscriptions = sqliteTable(
       .references(() => endpoints.id),
     createdAt: integer('created_at').notNull(),
   },
-  (t) => [primaryKey({ columns: [t.taskId, t.endpointId] })],
+  (t) => [
+    primaryKey({ columns: [t.taskId, t.endpointId] }),
+    // Whether anybody still wants to hear there is asked before an endpoint is forgotten, by us and by SQLite.
+    index('_subscriptions_endpoint').on(t.endpointId),
+  ],
 )
 
 export const events = sqliteTable(
@@ -243,13 +256,20 @@ export const attempts = sqliteTable(
   (t) => [uniqueIndex('_attempts_delivery').on(t.deliveryId, t.attemptNumber)],
 )
 
+/**
+ * Polls of a task, each row a run of them that were answered alike: what differs is that of the last, and where a run began
+ * is kept beside it. A task that is asked about a thousand times is a few rows.
+ */
 export const polls = sqliteTable(
   '_polls',
   {
     taskId: text('task_id')
       .notNull()
       .references(() => tasks.id),
+    firstNumber: integer('first_number').notNull(),
+    /** Of the last one. */
     pollNumber: integer('poll_number').notNull(),
+    firstAskedAt: integer('first_asked_at').notNull(),
     askedAt: integer('asked_at').notNull(),
     durationMs: integer('duration_ms').notNull(),
     observation: text('observation').notNull(),
@@ -260,7 +280,7 @@ export const polls = sqliteTable(
     /** Why the next poll is when it is; null after the last. */
     reason: text('reason'),
   },
-  (t) => [primaryKey({ columns: [t.taskId, t.pollNumber] })],
+  (t) => [primaryKey({ columns: [t.taskId, t.firstNumber] })],
 )
 
 /** Work on many deliveries that a person asked for; done piece by piece, so that it survives a crash in the middle. */
@@ -285,3 +305,22 @@ export const jobs = sqliteTable(
     check('_jobs_status', oneOf('status', JOB_STATUSES)),
   ],
 )
+
+/** How long tasks of a kind take, as far as it is known (core/survival.ts); the columns beside `state` are for people. */
+export const cadence = sqliteTable('_cadence', {
+  kind: text('kind').primaryKey().notNull(),
+  /** JSON of what was learned, with the number of its format. */
+  state: text('state').notNull(),
+  /** Ends that were seen since this kind is known. */
+  completionCount: integer('completion_count').notNull(),
+  /** Null when fewer than half, or nine tenths, of the tasks seem ever to end. */
+  medianMs: integer('median_ms'),
+  p90Ms: integer('p90_ms'),
+  /** Of the tasks, still running at the greatest age that was looked at. */
+  unfinishedShare: real('unfinished_share').notNull(),
+  /** How much waiting a query is worth now: as the settings say, or more while the rate limit binds. */
+  pollCostMs: real('poll_cost_ms').notNull(),
+  /** The ages at which a new task would be asked about, in words. */
+  plan: text('plan').notNull(),
+  updatedAt: integer('updated_at').notNull(),
+})

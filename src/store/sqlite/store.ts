@@ -12,6 +12,7 @@ import { type EpochMs, formatDuration, latest, SECOND } from '../../core/time.ts
 import type { Clock, Log, NewId, Vault } from '../../ports.ts'
 import type { AttemptRecord } from '../attempts.ts'
 import type { RedeliverResult, Registered, Registration, Store } from '../store.ts'
+import { createCadenceTable, listCadences } from './cadences.ts'
 import { createClockShift } from './clock-shift.ts'
 import { createCredentialTable } from './credentials.ts'
 import { createCustomHeaderTable } from './custom-headers.ts'
@@ -20,7 +21,7 @@ import { createDeliveryClaim } from './delivery-claim.ts'
 import { ballastBytesOf, createDisk, type DiskSettings } from './disk.ts'
 import { createEndpointChanges } from './endpoint-changes.ts'
 import { createEndpointHealthTable } from './endpoint-health.ts'
-import { createEndpointTable } from './endpoints.ts'
+import { createEndpointTable, type EndpointAddress } from './endpoints.ts'
 import { createGroupCommit, isDamage, type Patience } from './group-commit.ts'
 import { createJobSteps } from './job-steps.ts'
 import { createLookups } from './lookups.ts'
@@ -65,6 +66,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   const deliveryClaim = createDeliveryClaim(db, { owner, health, turns, secrets, customHeaders })
   const tasks = createTaskTable(db, newId, owner, databaseId, deliveries)
   const credentials = createCredentialTable(db)
+  const cadences = createCadenceTable(db)
   const clockShift = createClockShift(db)
   const retention = createRetention(db, clockShift)
   const lookups = createLookups(reader)
@@ -77,11 +79,12 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   const group = createGroupCommit({ db, clock, disk, wal, onDamaged, log })
   const { fail, close: closeWrites } = group
   const telling = createTelling(operatorEvents)
-  const write = <T>(step: () => T, patience: Patience) => telling.through(step, (told) => group.write(told, patience))
+  const write = <T>(step: () => T, patience: Patience, itemCount = 1) =>
+    telling.through(step, (told) => group.write(told, patience, itemCount))
   /** For a step that a caller waits for: it is refused, and never done, rather than left hanging. */
-  const writeSoon = <T>(step: () => T) => write(step, 'request')
+  const writeSoon = <T>(step: () => T, itemCount = 1) => write(step, 'request', itemCount)
   const claim = <T>(step: () => T) => write(step, 'claim')
-  const record = <T>(step: () => T) => write(step, 'record')
+  const record = <T>(step: () => T, itemCount = 1) => write(step, 'record', itemCount)
   const movedByMs = db.transaction(() => {
     const byMs = clockShift.moveToStart(clock.now())
     turns.reckonAll()
@@ -122,11 +125,21 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     }
   }
 
-  function register(registration: Registration, now: EpochMs): Kept | UnknownEndpoint {
+  /** `byUrl`: those that this step has found or made so far; a bulk of a thousand mostly names one. */
+  function register(
+    registration: Registration,
+    byUrl: Map<string, EndpointAddress>,
+    now: EpochMs,
+  ): Kept | UnknownEndpoint {
     const { callback } = registration
     if (callback.kind === 'url') {
       const { url } = callback
-      return { kind: 'kept', ...tasks.register(registration, () => endpoints.findOrMake(url, now), now) }
+      const endpointAt = () => {
+        const endpoint = byUrl.get(url) ?? endpoints.findOrMake(url, now)
+        byUrl.set(url, endpoint)
+        return endpoint
+      }
+      return { kind: 'kept', ...tasks.register(registration, endpointAt, now) }
     }
     const endpoint = endpoints.find(callback.endpointId, now)
     if (endpoint === undefined) return { kind: 'unknown_endpoint', endpointId: callback.endpointId }
@@ -134,7 +147,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   }
 
   function registerAll(registrations: readonly Registration[], now: EpochMs): readonly Registered[] {
-    const kept = registrations.map((registration) => register(registration, now))
+    const byUrl = new Map<string, EndpointAddress>()
+    const kept = registrations.map((registration) => register(registration, byUrl, now))
     const knownIds = kept.flatMap((item) => (item.kind === 'kept' && item.newTask === null ? [item.id] : []))
     const known = new Map(written.tasksById(knownIds).map((task) => [task.id, task]))
     return kept.map((item): Registered => {
@@ -154,6 +168,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   function redeliverOne(row: RedeliverableRow, now: EpochMs): Exclude<RedeliverResult, { kind: 'not_found' }> {
     const endpoint = endpoints.find(row.endpointId, now)
     if (endpoint === undefined) return { kind: 'endpoint_deleted', endpointId: row.endpointId }
+    if (endpoint.url === null) return { kind: 'endpoint_without_url', endpointId: row.endpointId }
     if (endpoint.status !== 'enabled') return { kind: 'endpoint_not_enabled', endpoint }
     const isQueued = deliveries.queueManualAttempt(row, now)
     const delivery = written.deliveryById(row.id)
@@ -175,7 +190,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       // Before the disk is full: what is left is for what has been taken already.
       const refusal = disk.refusal()
       if (refusal !== null) throw refusal
-      return writeSoon(() => registerAll(registrations, now))
+      return writeSoon(() => registerAll(registrations, now), registrations.length)
     },
 
     cancelTask: ({ now, id }) =>
@@ -194,21 +209,31 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
         return { kind: isDue ? 'due' : 'already_settled', task }
       }),
 
-    claimDueTasks: ({ now, lease, credential, settings, limit }) =>
-      claim(() => {
+    async claimDueTasks({ now, lease, credential, settings, limit }) {
+      // What waits to be written is not seen: whoever writes it wakes the next claim.
+      if (!look(() => tasks.isAnyDue(credential, now)))
+        return { tasks: [], nextClaimAt: look(() => tasks.nextDueAfter(credential, now)) }
+      return claim(() => {
         const budget = credentials.read(credential, now)
         const { grantedCount, nextGrantAt } = grant(budget, settings, now, limit)
-        const claimed = grantedCount === 0 ? [] : tasks.claimDue({ now, lease, credential, limit: grantedCount })
-        credentials.write(credential, budget, spend(budget, settings, now, claimed.length))
+        const claimed = tasks.claimDue({ now, lease, credential, limit: grantedCount, served: budget.served })
+        const spent = spend(budget, settings, now, claimed.tasks.length)
+        credentials.write(
+          credential,
+          budget,
+          claimed.tasks.length === 0 ? budget : { ...spent, served: claimed.served },
+        )
         // A full page may have left others behind: ask again as soon as the budget grants more.
-        const nextDueAt = claimed.length === grantedCount ? now : tasks.nextDueAfter(credential, now)
-        return { tasks: claimed, nextClaimAt: nextDueAt === null ? null : latest(nextDueAt, nextGrantAt) }
-      }),
+        const nextDueAt = claimed.tasks.length === grantedCount ? now : tasks.nextDueAfter(credential, now)
+        return { tasks: claimed.tasks, nextClaimAt: nextDueAt === null ? null : latest(nextDueAt, nextGrantAt) }
+      })
+    },
 
     claimOverdueTasks: (params) => claim(() => tasks.claimOverdue(params)),
 
-    recordPolls: ({ now, records, effects }) =>
+    recordPolls: ({ now, records, effects, cadences: learned = [] }) =>
       record(() => {
+        cadences.write(learned, now)
         const settled: SettledTask[] = []
         let applied = 0
         for (const one of records) {
@@ -217,20 +242,24 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
           applied += 1
           if (recorded.settled !== null) settled.push(recorded.settled)
         }
-        for (const { credential, effect, settings } of effects) {
-          const budget = credentials.read(credential, now)
-          const next = applyEffect(budget, settings, now, effect)
-          credentials.write(credential, budget, next)
-          const fact = upstreamFact(credential, budget, next, effect)
-          if (fact !== null) operatorEvents.tell(fact, now)
+        for (const credential of new Set(effects.map((one) => one.credential))) {
+          const before = credentials.read(credential, now)
+          let budget = before
+          for (const { effect, settings } of effects.filter((one) => one.credential === credential)) {
+            const next = applyEffect(budget, settings, now, effect)
+            const fact = upstreamFact(credential, budget, next, effect)
+            if (fact !== null) operatorEvents.tell(fact, now)
+            budget = next
+          }
+          credentials.write(credential, before, budget)
         }
         return { applied, settled }
-      }),
+      }, records.length),
 
     claimDueDeliveries: (params) => claim(() => deliveryClaim.claimDue(params)),
 
     recordAttempts: ({ now, records }) =>
-      record(() => ({ applied: records.filter((one) => recordAttempt(one, now)).length })),
+      record(() => ({ applied: records.filter((one) => recordAttempt(one, now)).length }), records.length),
 
     redeliver: ({ now, deliveryId }) =>
       writeSoon(() => {
@@ -252,10 +281,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
     setEndpointStatus: ({ now, id, status }) =>
       writeSoon(() => {
+        if (status === 'paused') health.pause(id, now)
+        else if (endpointChanges.isReadable(id, now)) health.resume(id, now)
         // With a secret that cannot be opened nothing can be sent, whoever resumes it.
-        if (!endpointChanges.isReadable(id, now)) health.disable(id, 'secret_unreadable', now)
-        else if (status === 'enabled') health.resume(id, now)
-        else health.pause(id, now)
+        else health.disable(id, 'secret_unreadable', now)
         return endpoints.find(id, now) ?? null
       }),
 
@@ -271,12 +300,17 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
     pullEvents: async ({ now, endpointId, after, limit }) =>
       look(() => {
-        if (endpointId !== null && endpoints.find(endpointId, now) === undefined) return { kind: 'unknown_endpoint' }
-        const signers = endpointId === null ? (['daemon'] as const) : secrets.signersOf(endpointId, now)
-        if (signers === null) return { kind: 'unreadable_secret' }
-        return { kind: 'events', events: pull.after(endpointId, after, limit), signers }
+        if (endpointId === null) return pull.page(null, after, limit, ['daemon'])
+        if (endpoints.find(endpointId, now) === undefined) return { kind: 'unknown_endpoint' }
+        const signers = secrets.signersOf(endpointId, now)
+        return signers === null
+          ? { kind: 'unreadable_secret', endpointId }
+          : pull.page(endpointId, after, limit, signers)
       }),
-    acknowledgeEvents: ({ now, endpointId, upTo }) => writeSoon(() => pull.acknowledge(endpointId, upTo, now)),
+    async acknowledgeEvents({ now, endpointId, upTo, limit }) {
+      if (!look(() => pull.isAnyUnacknowledged(endpointId, upTo))) return 0
+      return writeSoon(() => pull.acknowledge(endpointId, upTo, now, limit))
+    },
 
     getTask: async (id) => look(() => lookups.tasksById([id])[0] ?? null),
     listTasks: async (filter) => look(() => lookups.listTasks(filter)),
@@ -285,6 +319,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     listDeliveries: async (filter) => look(() => lookups.listDeliveries(filter)),
     listAttempts: async (deliveryIds) => look(() => lookups.listAttempts(deliveryIds)),
     listPolls: async ({ taskId, limit }) => look(() => lookups.listPolls(taskId, limit)),
+    listCadences: async () => look(() => listCadences(reader)),
     listBudgets: async () => look(() => lookups.listBudgets()),
 
     // As a record: a daemon whose disk is full starts all the same, and appoints before it tells.
@@ -298,9 +333,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     deleteOperatorEvents: ({ toldBefore, limit }) =>
       write(() => retention.deleteOperatorEvents(toldBefore, limit), 'chore'),
 
-    forgetDeletedEndpoint: () => write(() => retention.forgetEndpoint(), 'chore'),
+    forgetEndpoints: ({ usedBefore, after, limit }) =>
+      write(() => retention.forgetEndpoints(usedBefore, after, limit), 'chore'),
     deleteSettledTasks: ({ settledBefore, limit }) =>
-      write(() => retention.deleteSettled(settledBefore, limit), 'chore'),
+      write(() => retention.deleteSettled(settledBefore, limit), 'chore', limit),
     // As a record: before what is reckoned by the new clock, and for as long as it takes.
     moveInstants: ({ now, byMs }) => record(() => clockShift.move(now, byMs)),
     async probe({ now }) {
@@ -317,7 +353,6 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     checkpoint: async () => wal.checkpoint(),
 
     async close() {
-      if (!db.open) return
       closeWrites()
       wal.empty()
       close()

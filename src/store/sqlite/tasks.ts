@@ -4,9 +4,10 @@ import type Database from 'better-sqlite3'
 import type { Decision } from '../../core/decision.ts'
 import { assert } from '../../core/errors.ts'
 import { eventBody, eventTypeOf } from '../../core/event.ts'
+import { type Queue, type Served, shareOut } from '../../core/fair-share.ts'
 import { type EventId, eventIdOf, type TaskId } from '../../core/ids.ts'
 import type { DueTask, Outcome, SettledTask, TaskStatus } from '../../core/task.ts'
-import type { EpochMs } from '../../core/time.ts'
+import { type EpochMs, earliest } from '../../core/time.ts'
 import type { NewId } from '../../ports.ts'
 import type { Lease, PollRecord, Registration, Task } from '../store.ts'
 import type { DeliveryTable } from './deliveries.ts'
@@ -36,6 +37,7 @@ interface DueRow {
   readonly deadlineAt: EpochMs
   readonly dueAt: EpochMs
   readonly pollCount: number
+  readonly runningAt: EpochMs | null
   readonly suspectCode: string | null
   readonly suspectCount: number | null
   readonly suspectAt: EpochMs | null
@@ -44,10 +46,26 @@ interface DueRow {
   readonly metadata: string
 }
 
+interface QueueRow {
+  readonly kind: string
+  readonly isNew: 0 | 1
+  /** Null: nobody. */
+  readonly dueAt: EpochMs | null
+}
+
+interface ClaimDue {
+  readonly now: EpochMs
+  readonly lease: Lease
+  readonly credential: string
+  readonly limit: number
+  readonly served: Served
+}
+
 const DUE_COLUMNS = `id, task_id as taskId, kind, registered_at as registeredAt, submitted_at as submittedAt,
   deadline_at as deadlineAt, next_poll_at as dueAt, poll_count as pollCount, suspect_code as suspectCode,
   suspect_count as suspectCount, suspect_at as suspectAt, unavailable_count as unavailableCount,
-  last_observation as lastObservation, metadata`
+  last_observation as lastObservation,
+  running_at as runningAt, metadata`
 
 export function createTaskTable(
   db: Database.Database,
@@ -56,8 +74,10 @@ export function createTaskTable(
   databaseId: string,
   deliveries: DeliveryTable,
 ) {
+  // "Or fail" here and below: a statement with triggers that may have to be undone by itself copies each page before it
+  // touches it, a third of its time. None has to: the step that it belongs to has a savepoint.
   const insert = db.prepare(
-    `insert into _tasks (id, task_id, kind, credential, status, metadata, registered_at, submitted_at, deadline_at,
+    `insert or fail into _tasks (id, task_id, kind, credential, status, metadata, registered_at, submitted_at, deadline_at,
        next_poll_at, poll_count, unavailable_count)
      values (:id, :taskId, :kind, :credential, 'pending', :metadata, :now, :submittedAt, :deadlineAt, :firstPollAt, 0, 0)
      on conflict (task_id, kind) do nothing`,
@@ -77,18 +97,30 @@ export function createTaskTable(
   const claimWhere = (index: string, condition: string, order: string) =>
     db.prepare<[object], DueRow>(
       `update _tasks set lease_token = :token, lease_owner = :owner, lease_expires_at = :expiresAt
-       where id in (select id from _tasks indexed by ${index}
+       where rowid in (select rowid from _tasks indexed by ${index}
          where status = 'pending' and ${condition} and ${isFree} order by ${order} limit :limit)
        returning ${DUE_COLUMNS}`,
     )
-  const claimDue = claimWhere('_tasks_due', 'credential = :credential and next_poll_at <= :now', 'next_poll_at')
+  const isInQueue = 'credential = :credential and kind = :kind and (poll_count = 0) = :isNew'
+  const claimOfQueue = claimWhere('_tasks_due', `${isInQueue} and next_poll_at <= :now`, 'next_poll_at')
   const isPaused = 'credential in (select name from _credentials where pause is not null)'
   const claimOverdue = claimWhere('_tasks_deadline', `deadline_at < :deadlineBefore and ${isPaused}`, 'deadline_at')
   const anyPaused = db.prepare('select 1 from _credentials where pause is not null limit 1')
-  const nextDue = db.prepare<[{ credential: string; now: number }], { at: EpochMs }>(
-    `select next_poll_at as at from _tasks
-     where status = 'pending' and credential = :credential and next_poll_at > :now order by next_poll_at limit 1`,
-  )
+  /** The first of each queue that fits, from one look at the index for each kind and each queue, however long they are. */
+  const firstsWhere = (condition: string) => {
+    const waiting = `from _tasks indexed by _tasks_due where status = 'pending' and credential = :credential`
+    const statement = db.prepare<[{ credential: string; now: number }], QueueRow>(
+      `with recursive kinds(kind) as (
+         select min(kind) ${waiting}
+         union all select (select min(kind) ${waiting} and kind > kinds.kind) from kinds where kinds.kind is not null)
+       select kinds.kind, news.isNew, (select min(next_poll_at) ${waiting}
+         and kind = kinds.kind and (poll_count = 0) = news.isNew and ${condition}) as dueAt
+       from kinds, (select 0 as isNew union all select 1) news where kinds.kind is not null`,
+    )
+    return (credential: string, now: EpochMs): readonly Queue[] => statement.all({ credential, now }).flatMap(toQueue)
+  }
+  const dueQueues = firstsWhere('next_poll_at <= :now')
+  const waitingQueues = firstsWhere('next_poll_at > :now')
   const nextDeadline = db.prepare<[{ from: number }], { at: EpochMs }>(
     `select deadline_at as at from _tasks indexed by _tasks_deadline
      where status = 'pending' and deadline_at >= :from order by deadline_at limit 1`,
@@ -100,11 +132,11 @@ export function createTaskTable(
   const pollAgain = db.prepare(
     `update _tasks set next_poll_at = :nextPollAt, poll_count = :pollCount, suspect_code = :suspectCode,
        suspect_count = :suspectCount, suspect_at = :suspectAt, unavailable_count = :unavailableCount,
-       last_observation = :lastObservation, lease_token = null, lease_owner = null, lease_expires_at = null
+       running_at = :runningAt, last_observation = :lastObservation, lease_token = null, lease_owner = null, lease_expires_at = null
      where id = :id and lease_token = :leaseToken and status = 'pending'`,
   )
   const settle = db.prepare(
-    `update _tasks set status = :status, settled_at = :now, event_id = :eventId, outcome = :outcome, poll_count = :pollCount,
+    `update or fail _tasks set status = :status, settled_at = :now, event_id = :eventId, outcome = :outcome, poll_count = :pollCount,
        last_observation = :lastObservation, next_poll_at = null, lease_token = null, lease_owner = null, lease_expires_at = null
      where id = :id and lease_token = :leaseToken and status = 'pending'`,
   )
@@ -112,8 +144,17 @@ export function createTaskTable(
     'insert into _events (id, task_id, type, created_at, body) values (:id, :taskId, :type, :now, :body)',
   )
   const insertPoll = db.prepare(
-    `insert into _polls (task_id, poll_number, asked_at, duration_ms, observation, detail, http_status, request_id, next_poll_at, reason)
-     values (:taskId, :pollNumber, :askedAt, :durationMs, :observation, :detail, :httpStatus, :requestId, :nextPollAt, :reason)`,
+    `insert into _polls (task_id, first_number, poll_number, first_asked_at, asked_at, duration_ms, observation, detail, http_status,
+       request_id, next_poll_at, reason)
+     values (:taskId, :pollNumber, :pollNumber, :askedAt, :askedAt, :durationMs, :observation, :detail, :httpStatus, :requestId,
+       :nextPollAt, :reason)`,
+  )
+  // Answered like the one before it.
+  const lengthenRun = db.prepare(
+    `update _polls set poll_number = :pollNumber, asked_at = :askedAt, duration_ms = :durationMs, request_id = :requestId,
+       next_poll_at = :nextPollAt, reason = :reason
+     where task_id = :taskId and first_number = (select max(first_number) from _polls where task_id = :taskId)
+       and poll_number = :pollNumber - 1 and observation = :observation and detail = :detail and http_status is :httpStatus`,
   )
   const cancel = db.prepare(
     `update _tasks set status = 'canceled', settled_at = :now, next_poll_at = null,
@@ -125,6 +166,13 @@ export function createTaskTable(
   const pollNow = db.prepare(
     `update _tasks set next_poll_at = min(next_poll_at, :now) where id = :id and status = 'pending'`,
   )
+
+  function claimFrom({ kind, isNew }: Queue, params: ClaimDue, limit: number): readonly DueTask[] {
+    const { now, credential, lease } = params
+    const { token, expiresAt } = lease
+    const rows = claimOfQueue.all({ now, credential, kind, isNew: isNew ? 1 : 0, limit, owner, token, expiresAt })
+    return rows.map(toDueTask)
+  }
 
   function toDueTask({ suspectCode, suspectCount, suspectAt, ...row }: DueRow): DueTask {
     const isSuspected = suspectCode !== null && suspectCount !== null && suspectAt !== null
@@ -150,8 +198,9 @@ export function createTaskTable(
     })
     if (changes === 0) return null
     const body = eventBody({ ...task, pollCount }, outcome, now)
-    insertEvent.run({ id: eventId, taskId: task.id, type: eventTypeOf(outcome.status), now, body })
-    deliveries.makeForSubscribers(task.id, eventId, now)
+    const event = { id: eventId, type: eventTypeOf(outcome.status) }
+    insertEvent.run({ ...event, taskId: task.id, now, body })
+    deliveries.makeForSubscribers(task.id, event, now)
     return { id: task.id, status: outcome.status, eventId }
   }
 
@@ -166,6 +215,7 @@ export function createTaskTable(
       suspectCount: decision.suspicion?.answerCount ?? null,
       suspectAt: decision.suspicion?.lastAnswerAt ?? null,
       unavailableCount: decision.unavailableCount,
+      runningAt: decision.runningAt,
       lastObservation: poll?.detail ?? task.lastObservation,
     })
     return changes > 0
@@ -174,7 +224,7 @@ export function createTaskTable(
   function notePoll(record: PollRecord): void {
     const { task, poll, decision } = record
     if (poll === null) return
-    insertPoll.run({
+    const row = {
       taskId: task.id,
       pollNumber: pollCountAfter(record),
       askedAt: poll.askedAt,
@@ -185,7 +235,9 @@ export function createTaskTable(
       requestId: poll.requestId,
       nextPollAt: decision.kind === 'poll_again' ? decision.nextPollAt : null,
       reason: decision.kind === 'poll_again' ? decision.reason : null,
-    })
+    }
+    const mayBeAlike = task.lastObservation === poll.detail
+    if (!mayBeAlike || lengthenRun.run(row).changes === 0) insertPoll.run(row)
   }
 
   return {
@@ -206,10 +258,23 @@ export function createTaskTable(
       return { id: task.id, newTask, isNew: isNewTask || isNewSubscription, isCanceled: false }
     },
 
-    claimDue(params: { now: EpochMs; lease: Lease; credential: string; limit: number }): readonly DueTask[] {
-      const { now, lease, credential, limit } = params
-      const rows = claimDue.all({ now, credential, limit, owner, token: lease.token, expiresAt: lease.expiresAt })
-      return rows.map(toDueTask).sort((a, b) => a.dueAt - b.dueAt)
+    /** The longest due of each queue, as many as it has turns; what it has not enough for goes to the others. */
+    claimDue(params: ClaimDue): { tasks: readonly DueTask[]; served: Served } {
+      const { now, credential, limit } = params
+      const tasks: DueTask[] = []
+      let queues: readonly Queue[] = dueQueues(credential, now)
+      let { served } = params
+      while (tasks.length < limit && queues.length > 0) {
+        const next = shareOut(queues, served, limit - tasks.length)
+        const emptied = next.shares.filter(({ queue, count }) => {
+          const claimed = claimFrom(queue, params, count)
+          tasks.push(...claimed)
+          return claimed.length < count
+        })
+        served = next.served
+        queues = queues.filter((queue) => !emptied.some((one) => one.queue === queue))
+      }
+      return { tasks: tasks.sort((a, b) => a.dueAt - b.dueAt), served }
     },
 
     claimOverdue(params: { now: EpochMs; lease: Lease; deadlineBefore: EpochMs; limit: number }) {
@@ -223,7 +288,12 @@ export function createTaskTable(
       return { tasks: rows.map(toDueTask), nextDeadlineAt: nextDeadline.get({ from: deadlineBefore })?.at ?? null }
     },
 
-    nextDueAfter: (credential: string, now: EpochMs): EpochMs | null => nextDue.get({ credential, now })?.at ?? null,
+    isAnyDue: (credential: string, now: EpochMs): boolean => dueQueues(credential, now).length > 0,
+
+    nextDueAfter(credential: string, now: EpochMs): EpochMs | null {
+      const firsts = waitingQueues(credential, now).map(({ dueAt }) => dueAt)
+      return firsts.reduce<EpochMs | null>((first, at) => (first === null ? at : earliest(first, at)), null)
+    },
 
     /** Null when the lease was lost and nothing was written; `settled` when this ended the task. */
     recordPoll(record: PollRecord, now: EpochMs): { settled: SettledTask | null } | null {
@@ -278,6 +348,10 @@ function toNewTask(id: TaskId, registration: Registration, endpoint: EndpointAdd
       },
     ],
   }
+}
+
+function toQueue({ kind, isNew, dueAt }: QueueRow): readonly Queue[] {
+  return dueAt === null ? [] : [{ kind, isNew: isNew === 1, dueAt }]
 }
 
 function pollCountAfter({ task, poll }: { task: DueTask; poll: PollRecord['poll'] }): number {

@@ -81,6 +81,7 @@ export function createTurnTable(db: Database.Database) {
   const rest = db.prepare(
     `update _endpoints set slots = :slots, arrival_at = :arrivalAt, due_at = max(due_at, :until) where id = :id`,
   )
+  const hold = db.prepare('update _endpoints set arrival_at = :arrivalAt, due_at = max(due_at, :until) where id = :id')
   const lift = db.prepare(
     'update _endpoints set arrival_at = min(arrival_at, :now) where id = :id and rate_max is null',
   )
@@ -144,6 +145,13 @@ export function createTurnTable(db: Database.Database) {
       const { grantedCount, nextGrantAt } = grantAt(arrivalAt, pace, now, 1)
       const grantedAt = grantedCount > 0 ? now : nextGrantAt
       set.run({ id: turn.id, arrivalAt, dueAt: wantedAt === null ? null : latest(wantedAt, grantedAt) })
+    },
+
+    /** It asked to be left alone until then; a person may want something of it sent before. */
+    hold(id: EndpointId, until: EpochMs): void {
+      const row = health.get(id)
+      if (row === undefined) return
+      hold.run({ id, until, arrivalAt: heldArrival(row.arrivalAt, endpointPace(row.rateMax), until) })
     },
 
     /** An attempt came to an end. Who bears it badly gets fewer at once; who is silent with one at once rests after each. */

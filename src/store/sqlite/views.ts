@@ -3,7 +3,7 @@
 import type Database from 'better-sqlite3'
 
 /** Grows by one with each change of a view below. */
-export const VIEWS_VERSION = 4
+export const VIEWS_VERSION = 6
 
 /** `name` as ISO 8601 text and `name_ms` as whole milliseconds. */
 function instant(expression: string, name: string): string {
@@ -50,8 +50,14 @@ const VIEWS: Readonly<Record<string, string>> = {
     from _attempts a join _deliveries d on d.id = a.delivery_id`,
   polls: `
     select p.task_id as task, t.task_id, t.kind, p.poll_number, ${instant('p.asked_at', 'asked_at')}, p.duration_ms,
-      p.observation, p.detail, p.http_status, p.request_id, ${instant('p.next_poll_at', 'next_poll_at')}, p.reason
+      p.observation, p.detail, p.http_status, p.request_id, ${instant('p.next_poll_at', 'next_poll_at')}, p.reason,
+      p.first_number as first_poll_number, ${instant('p.first_asked_at', 'first_asked_at')},
+      p.poll_number - p.first_number + 1 as run_length
     from _polls p join _tasks t on t.id = p.task_id`,
+  cadence: `
+    select kind, completion_count, median_ms, p90_ms, round(unfinished_share, 3) as unfinished_share,
+      poll_cost_ms, plan, ${instant('updated_at', 'updated_at')}
+    from _cadence`,
   counts: 'select name, n from _counts',
 }
 

@@ -13,8 +13,10 @@ import { aDirectory, aRegistration, countingIds, openAt, START, standingClock } 
 const HISTORY = [
   '_attempts.next_attempt_at',
   '_attempts.started_at',
+  '_cadence.updated_at',
   '_credentials.arrival_at',
   '_credentials.raised_at',
+  '_credentials.silent_since',
   '_credentials.throttled_at',
   '_credentials.throttled_until',
   '_deliveries.created_at',
@@ -26,6 +28,7 @@ const HISTORY = [
   '_jobs.finished_at',
   '_jobs.updated_at',
   '_polls.asked_at',
+  '_polls.first_asked_at',
   '_polls.next_poll_at',
   '_secrets.created_at',
   '_subscriptions.created_at',

@@ -1,9 +1,11 @@
 /** Leases, slots and turns of deliveries: each fence of a claim and of a record, tried alone. */
 
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import Database from 'better-sqlite3'
+import { expect, onTestFinished, test } from 'vitest'
 import type { AttemptResult, DueDelivery } from '../../../src/core/delivery.ts'
 import type { DeliveryId } from '../../../src/core/ids.ts'
+import { HOUR } from '../../../src/core/time.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { aDirectory, openAt, START } from '../../support/store.ts'
 import { at, attempted, claimDeliveries, FAILED, GONE, LEASE_MS, OK, settle } from '../contract.ts'
@@ -180,4 +182,25 @@ test('an endpoint that is gone already is not disabled once more by the attempts
   expect(await store.getEndpoint({ now: at(3), id })).toMatchObject(gone)
   const resumed = await store.setEndpointStatus({ now: at(4), id, status: 'enabled' })
   expect(resumed).toMatchObject({ status: 'enabled', disabledReason: null })
+})
+
+test('what waits to be sent has not settled: neither after a failure, nor when it had and a person wants it again', async () => {
+  const path = join(aDirectory(), 'deliveries.db')
+  const store = openAt(path)
+  const db = new Database(path, { readonly: true })
+  onTestFinished(() => void db.close())
+  const inSql = () => db.prepare('select settled_at from deliveries').pluck().get()
+  await settle(store)
+  const { id } = await claimOne(store, 'a').then(async (delivery) => {
+    await store.recordAttempts({ now: START, records: [attempted(delivery, 'a', FAILED)] })
+    return delivery
+  })
+  expect(await store.getDelivery(id)).toMatchObject({ status: 'pending', settledAt: null })
+  expect(inSql()).toBeNull()
+  const again = await claimOne(store, 'b', at(HOUR))
+  await store.recordAttempts({ now: at(HOUR), records: [attempted(again, 'b', OK, at(HOUR))] })
+  expect(await store.getDelivery(id)).toMatchObject({ status: 'delivered', settledAt: at(HOUR) })
+  await store.redeliver({ now: at(2 * HOUR), deliveryId: id })
+  expect(await store.getDelivery(id)).toMatchObject({ status: 'pending', settledAt: null })
+  expect(inSql()).toBeNull()
 })

@@ -55,6 +55,29 @@ test('with a wrong key an endpoint that a person paused stays paused, and so it 
   expect(await withKey(KEY, look)).toMatchObject({ status: 'paused', disabledReason: null })
 })
 
+test('a person can pause an endpoint whose secret cannot be opened, and the right key does not undo it', async () => {
+  const { withKey } = aDatabase()
+  const id = await withKey(KEY, anEndpoint)
+  const paused = { status: 'paused', disabledReason: null }
+  await withKey(OTHER_KEY, async (store) => {
+    expect(await store.getEndpoint({ now: START, id })).toMatchObject({ disabledReason: 'secret_unreadable' })
+    expect(await store.setEndpointStatus({ now: START, id, status: 'paused' })).toMatchObject(paused)
+  })
+  expect(await withKey(KEY, (store) => store.getEndpoint({ now: START, id }))).toMatchObject(paused)
+})
+
+test('replacing what cannot be opened enables it again, as soon as nothing of it is left that has to sign', async () => {
+  const { withKey } = aDatabase()
+  const id = await withKey(KEY, anEndpoint)
+  await withKey(OTHER_KEY, async (store) => {
+    const rotate = (secret: string, overlapMs: number) => store.rotateSecret({ now: START, id, secret, overlapMs })
+    expect(await rotate(SECRETS[1]!, 10_000)).toMatchObject({ disabledReason: 'secret_unreadable' })
+    expect(await rotate(SECRETS[0]!, 0)).toMatchObject({ status: 'enabled', disabledReason: null })
+    await store.setEndpointStatus({ now: START, id, status: 'paused' })
+    expect(await rotate(SECRETS[1]!, 0), 'what a person paused').toMatchObject({ status: 'paused' })
+  })
+})
+
 test('a secret that was replaced and has expired keeps no endpoint from being sent to', async () => {
   const { withKey } = aDatabase()
   const id = await withKey(KEY, anEndpoint)

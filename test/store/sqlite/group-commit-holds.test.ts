@@ -74,8 +74,22 @@ const countOf = (statements: readonly string[], text: string) =>
 test('more steps than one group may have are committed in several, and all of them are', async () => {
   const { group, insert, statements, rows } = open()
   await Promise.all(Array.from({ length: 600 }, (_, n) => group.write(() => insert.run(n))))
-  expect(countOf(statements, 'commit')).toBe(3)
+  expect(countOf(statements, 'commit')).toBe(2)
   expect(rows()).toHaveLength(600)
+})
+
+test('a group is as large as what its steps are about: a thousand at once hold up nobody who came before them', async () => {
+  const { group, insert, statements } = open()
+  const step = (n: number) => () => void insert.run(n)
+  const commitsAt = (work: Promise<unknown>) => work.then(() => countOf(statements, 'commit'))
+  const seen = await Promise.all([
+    commitsAt(group.write(step(1), 'request')),
+    commitsAt(group.write(step(2), 'request', 1_000)),
+    commitsAt(group.write(step(3), 'request', 300)),
+    commitsAt(group.write(step(4), 'request', 200)),
+    commitsAt(group.write(step(5), 'request', 1)),
+  ])
+  expect(seen).toEqual([1, 2, 3, 3, 4])
 })
 
 test('closing runs all that waits, however many groups it takes', async () => {
@@ -156,7 +170,7 @@ test('records that a full disk held are written in the order in which they came'
 test('a probe behind more records than fit into one group is not refused with what they brought to light', async () => {
   const { group, rows, insert } = open()
   let isFull = true
-  const records = Array.from({ length: 256 }, (_, n) =>
+  const records = Array.from({ length: 500 }, (_, n) =>
     group.write(() => {
       if (isFull) throw FULL
       insert.run(n)
@@ -171,7 +185,7 @@ test('a probe behind more records than fit into one group is not refused with wh
   ])
   await group.write(() => {}, 'probe')
   await Promise.all(records)
-  expect(rows()).toHaveLength(256)
+  expect(rows()).toHaveLength(500)
 })
 
 test('on a full disk a record that comes later waits with the others, and nothing is tried until somebody looks', async () => {

@@ -5,8 +5,10 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { expect, onTestFinished, test } from 'vitest'
 import type { AppError, DamagedError } from '../../../src/core/errors.ts'
+import type { EndpointId } from '../../../src/core/ids.ts'
 import { HOUR, SECOND } from '../../../src/core/time.ts'
 import { openSqliteStore, type SqliteStoreOptions } from '../../../src/store/sqlite/store.ts'
+import type { Store } from '../../../src/store/store.ts'
 import { aDirectory, aRegistration, countingIds, START, standingClock } from '../../support/store.ts'
 import { at, claim, claimDeliveries, register, SECRETS, settledBy } from '../contract.ts'
 
@@ -130,4 +132,43 @@ test('whoever looks and is the first to meet a damaged page ends the daemon, and
   await expect(store.listTasks({ limit: 60 })).rejects.toThrow()
   expect(damages.map(({ exitCode }) => exitCode)).toEqual([74])
   await expect(register(store, { taskId: 'later' })).rejects.toThrow('closed')
+})
+
+test.each([
+  ['one endpoint', (store: Store, id: EndpointId) => store.getEndpoint({ now: START, id })],
+  ['the endpoints', (store: Store) => store.listEndpoints({ now: START, limit: 60 })],
+])('whoever looks at %s may be the first to meet a damaged page too', async (_what, look) => {
+  const damages: DamagedError[] = []
+  const { path, store } = open({ onDamaged: (error) => void damages.push(error) })
+  const ids: EndpointId[] = []
+  for (let count = 0; count < 60; count += 1) {
+    const url = `https://shop.example/${count}?${'x'.repeat(1_900)}`
+    const { endpoint } = await store.createEndpoint({ now: START, url, name: null, secret: SECRETS[0]! })
+    ids.push(endpoint.id)
+  }
+  // What another connection has written is read anew from the file, and not from what is remembered of it.
+  const other = new Database(path)
+  other.exec('update _meta set value = value')
+  other.pragma('wal_checkpoint(truncate)')
+  const pageOf = other.prepare<[string], number>('select rootpage from sqlite_schema where name = ?').pluck()
+  const endpointsPage = pageOf.get('_endpoints')!
+  other.close()
+  const bytes = readFileSync(path)
+  bytes.fill(0xa5, (endpointsPage - 1) * 4_096, endpointsPage * 4_096)
+  const file = openSync(path, 'r+')
+  writeSync(file, bytes, 0, bytes.length, 0)
+  closeSync(file)
+  await expect(look(store, ids[0]!)).rejects.toThrow()
+  expect(damages.map(({ exitCode }) => exitCode)).toEqual([74])
+})
+
+test('closing what is closed changes nothing', async () => {
+  const { path, store } = open()
+  await register(store)
+  await store.close()
+  const { store: next } = open({ path })
+  await store.close()
+  expect((await next.listTasks({ limit: 9 })).items).toHaveLength(1)
+  await next.checkpoint()
+  expect(() => open({ path })).toThrow('in use by another ringback')
 })

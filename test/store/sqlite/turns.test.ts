@@ -123,6 +123,20 @@ test('an answer that is no success changes nothing, an overloaded one halves and
   expect((await claimDeliveries(stage.store, 'c', at(MINUTE), ROOMY)).deliveries).toHaveLength(1)
 })
 
+test('who says when to come again is sent nothing before, of whatever waits for it; its neighbours are', async () => {
+  const stage = await aStage(...times(3, A), B)
+  const asked: AttemptResult = { kind: 'response', status: 429, retryAfter: '40' }
+  const first = (await claimDeliveries(stage.store, 'a', START, { ...ROOMY, limit: 1 })).deliveries
+  expect(urlsOf(first)).toEqual([A])
+  await record(stage.store, first, 'a', asked, START)
+  const { deliveries, nextClaimAt } = await claimDeliveries(stage.store, 'b', at(40 * SECOND - 1), ROOMY)
+  expect([urlsOf(deliveries), nextClaimAt]).toEqual([[B], at(40 * SECOND)])
+  await settle(stage.store, { taskId: 'late', callback: { kind: 'url', url: A } })
+  expect((await claimDeliveries(stage.store, 'c', at(40 * SECOND - 1), ROOMY)).deliveries).toEqual([])
+  const inTime = await claimDeliveries(stage.store, 'd', at(40 * SECOND), ROOMY)
+  expect(urlsOf(inTime.deliveries)).toContain(A)
+})
+
 test('silence halves what an endpoint gets at once, successes double it', async () => {
   const stage = await aStage(...times(40, A))
   const room = { ...ROOMY, endpointConcurrency: 8 }
@@ -175,21 +189,21 @@ test('all that failed lately share a part of the slots, and the others have the 
 test('many URLs of one host do not hide the others behind them', async () => {
   const urls = Array.from({ length: 10 }, (_, index) => `https://one.example/${index}`)
   const stage = await aStage(...urls, B)
-  const left = (host: string) => (host === 'one.example' ? 1 : 10)
+  const hosts = { max: 10, left: new Map([['one.example', 1]]) }
   const { deliveries } = await claimDeliveries(stage.store, 'a', START, {
     ...ROOMY,
     limit: 4,
-    hosts: { full: [], left },
+    hosts,
   })
   expect(urlsOf(deliveries)).toEqual(['https://one.example/0', B])
 })
 
 test('a full host is passed by, and one with some room gets that much', async () => {
   const stage = await aStage('https://one.example/1', 'https://one.example/2', 'https://one.example/3', B)
-  const left = (host: string) => (host === 'one.example' ? 2 : 10)
-  const some = await claimDeliveries(stage.store, 'a', START, { ...ROOMY, hosts: { full: [], left } })
+  const hosts = { max: 10, left: new Map([['one.example', 2]]) }
+  const some = await claimDeliveries(stage.store, 'a', START, { ...ROOMY, hosts })
   expect(urlsOf(some.deliveries).toSorted()).toEqual([B, 'https://one.example/1', 'https://one.example/2'])
-  const full = { full: ['one.example'], left: () => 0 }
+  const full = { max: 0, left: new Map([['one.example', 0]]) }
   expect((await claimDeliveries(stage.store, 'b', START, { ...ROOMY, hosts: full })).deliveries).toEqual([])
 })
 

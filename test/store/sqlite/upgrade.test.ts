@@ -64,6 +64,40 @@ test.each(OLDER)(
   },
 )
 
+test('polls that were answered alike become one row each, from the first of them to the last', () => {
+  const path = anOldDatabase(ENTRIES.findIndex(({ tag }) => tag.endsWith('_scale')))
+  const old = new Database(path)
+  const poll = old.prepare(
+    `insert into _polls (task_id, poll_number, asked_at, duration_ms, observation, detail, http_status, request_id, next_poll_at, reason)
+     values ('task_old', :n, :n * 1000, :n, :observation, :detail, :status, 'r' || cast(:n as integer), :n * 1000 + 500, 'because ' || cast(:n as integer))`,
+  )
+  const running = { observation: 'running', detail: 'running', status: 200 }
+  const silent = { observation: 'unavailable', detail: 'timeout', status: null }
+  const answers = [running, running, running, silent, silent, running, { ...running, status: 202 }]
+  for (const [index, answer] of answers.entries()) poll.run({ n: index + 1, ...answer })
+  old.close()
+  const opened = openDatabase(path, START)
+  onTestFinished(() => opened.close())
+  const runs = opened.reader
+    .prepare('select first_poll_number, poll_number, run_length, detail from polls order by poll_number')
+    .raw()
+    .all()
+  expect(runs).toEqual([
+    [1, 3, 3, 'running'],
+    [4, 5, 2, 'timeout'],
+    [6, 6, 1, 'running'],
+    [7, 7, 1, 'running'],
+  ])
+  expect(opened.reader.prepare('select * from polls where poll_number = 3').get()).toMatchObject({
+    first_asked_at_ms: 1_000,
+    asked_at_ms: 3_000,
+    duration_ms: 3,
+    request_id: 'r3',
+    next_poll_at_ms: 3_500,
+    reason: 'because 3',
+  })
+})
+
 test('a new database, and one that is up to date, leave no copy', () => {
   const path = join(aDirectory(), 'ringback.db')
   openDatabase(path, START).close()
