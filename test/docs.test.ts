@@ -101,8 +101,32 @@ describe('the commands of docs/testing.md', () => {
     for (const option of words.filter((word) => word.startsWith('--') && word.length > 2)) {
       expect(source).toContain(`${option.slice(2)}: {`)
     }
+    // It is part of a title: nothing would run, and nothing would fail, if it were of none.
     const name = words[words.indexOf('-t') + 1]
-    if (words.includes('-t')) expect(source).toMatch(new RegExp(`test.*\\b${name}\\b`))
+    if (words.includes('-t')) expect(source).toMatch(new RegExp(`(test|\\]\\))(<.*>)?\\('.*\\b${name}\\b`))
+  })
+
+  test.each([
+    'promises',
+    'simulation',
+    'marks',
+    'mutants',
+    'fault enumeration',
+    'kills',
+    'stop and continue',
+    'full disk',
+    'foreign writer',
+    'second daemon',
+    'replaced file',
+    'fault catalogue',
+    'address guard',
+    'hostile receivers',
+    'hostile upstreams',
+    'canaries',
+    'API fuzz',
+    'slow clients and floods',
+  ])('show %s with one of them', (claim) => {
+    expect(lines.filter((line) => new RegExp(`# ${claim}(:|$)`).test(line))).toHaveLength(1)
   })
 
   test('are of two kinds: scripts of the package, and runs of some tests', () => {
@@ -112,7 +136,7 @@ describe('the commands of docs/testing.md', () => {
 })
 
 function partsOf(command: string): { variables: readonly string[]; words: readonly string[] } {
-  const words = command.split(' ').filter((word) => word !== '')
+  const words = [...command.matchAll(/"([^"]*)"|\S+/g)].map(([word, quoted]) => quoted ?? word)
   const isVariable = (word: string) => /^[A-Z_]+=/.test(word)
   return {
     variables: words.filter(isVariable).map((word) => word.slice(0, word.indexOf('='))),

@@ -8,9 +8,10 @@ import type { JobFilter } from '../../src/core/job.ts'
 import { formatSecret } from '../../src/core/signature.ts'
 import { HOUR, MINUTE, SECOND, toIso } from '../../src/core/time.ts'
 import type { RegistrationInput } from '../../src/engine/register.ts'
+import { SECRET } from '../support/world.ts'
 import { S13_nothingReachesDeniedAddresses, S21_looksChangeNothing } from './invariants.ts'
 import { OWN_HEADERS, privateKeyOf } from './key-pairs.ts'
-import { type Ack, note, wishOf } from './ledger.ts'
+import { type Ack, type Choice, note, type PostFact, wishOf } from './ledger.ts'
 import { createChance } from './random.ts'
 import { KIND_NAMES } from './upstream.ts'
 import type { RunningDaemon, World } from './world.ts'
@@ -28,6 +29,30 @@ interface Wish {
   readonly input: RegistrationInput & { readonly kind: string; readonly callbackUrl: string }
   isAcknowledged: boolean
 }
+
+/** What an operator does, and how often. */
+const WEIGHTS = {
+  cancel: 2,
+  redeliver: 3,
+  pause: 1,
+  resume: 1,
+  rotate: 1,
+  choose: 3,
+  look: 1,
+  recover: 2,
+  redeliverMany: 2,
+  cancelJob: 0.5,
+  remove: 3,
+  forget: 1,
+  checkpoint: 1,
+} as const
+type Operation = keyof typeof WEIGHTS
+/** Whoever wants to delete an endpoint in the middle of an attempt waits for one, and not for ever. */
+const LOOKS_MAX = 80
+const LOOK_EVERY_MS = 300
+
+/** The daemon's own secret signs for whoever has none. */
+const EVER = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY }
 
 const SHOP_PATIENCE_MS = 2 * MINUTE
 /** They must all be refused, whatever else is in the call. */
@@ -143,7 +168,7 @@ export function createClient(world: World): Client {
     time.at(at, () => void register(group, withDenied))
   }
 
-  const operations: Readonly<Record<string, () => Promise<void>>> = {
+  const operations: Readonly<Record<Operation, () => Promise<void>>> = {
     async cancel() {
       const ack = pickAck()
       if (ack === undefined) return
@@ -154,7 +179,8 @@ export function createClient(world: World): Client {
       note(ledger, 'canceled_while_pending')
     },
     async redeliver() {
-      const page = await ask(({ store }) => store.listDeliveries({ limit: 100 }))
+      const status = chance.pick(['delivered', 'delivered', 'pending', 'exhausted'] as const)
+      const page = await ask(({ store }) => store.listDeliveries({ limit: 100, status }))
       if (page === null || page.items.length === 0) return
       const { id, eventId, endpointId } = chance.pick(page.items)
       const telling = ledger.tellings.get(`${eventId} ${endpointId}`)
@@ -173,9 +199,13 @@ export function createClient(world: World): Client {
       if (id === null) return
       const secret = formatSecret(chance.bytes(32))
       const overlapMs = chance.spread(MINUTE, 2 * HOUR)
-      // Until it is known whether it went in, nothing certain can be said of any of them.
-      const known = ledger.secrets.get(url) ?? []
-      for (const one of known) one.until = Math.min(one.until, time.now())
+      const known = ledger.secrets.get(url) ?? [{ ...EVER, secret: SECRET }]
+      const last = known.at(-1)
+      // Whether it goes in or not, the one before goes on signing for the overlap; of older ones nothing is certain.
+      for (const one of known) {
+        const isCertain = one === last && one.from < Number.POSITIVE_INFINITY && plan.clockJumps.length === 0
+        one.until = Math.min(one.until, time.now() + (isCertain ? overlapMs : 0))
+      }
       const fresh = { secret, from: Number.POSITIVE_INFINITY, until: Number.POSITIVE_INFINITY }
       ledger.secrets.set(url, [...known, fresh])
       // Whoever has a secret of its own wants a key pair and a header as well.
@@ -204,6 +234,18 @@ export function createClient(world: World): Client {
         await Promise.all(looks)
       })
     },
+    async choose() {
+      const url = chance.pick(receivers.urls)
+      const id = await endpointOf(url)
+      if (id === null) return
+      const eventTypes = receivers.choiceOf(url)
+      const choice: Choice = ledger.choices.get(id) ?? { types: eventTypes, state: 'asked' }
+      ledger.choices.set(id, choice)
+      const answer = await ask(({ store }) => store.updateEndpoint({ now: time.wall(), id, eventTypes }))
+      if (answer?.kind !== 'kept') return
+      history.note(`operator: ${new URL(url).host} hears of ${eventTypes.join(', ')} alone`)
+      if (choice.state === 'asked') choice.state = 'kept'
+    },
     recover: () => queueMany('exhausted'),
     redeliverMany: () => queueMany('delivered'),
     async cancelJob() {
@@ -213,7 +255,7 @@ export function createClient(world: World): Client {
       })
     },
     async remove() {
-      const url = chance.pick(receivers.urls)
+      const url = (await owedUrl()) ?? chance.pick(receivers.urls)
       if (beingSet.has(url)) return
       beingSet.add(url)
       await remove(url)
@@ -221,6 +263,20 @@ export function createClient(world: World): Client {
     },
     forget: () => chore((daemon) => daemon.engine.janitor.forgetOld(new AbortController().signal)),
     checkpoint: () => chore((daemon) => daemon.engine.janitor.checkpoint()),
+  }
+
+  /** Of an endpoint that is owed something, best of all under way; null when none is. */
+  async function owedUrl(): Promise<string | null> {
+    const isOpen = ({ endedAt, url }: PostFact) => endedAt === null && receivers.urls.includes(url)
+    for (let look = 0; look < LOOKS_MAX; look += 1) {
+      const open = ledger.posts.filter(isOpen)
+      if (open.length > 0) return chance.pick(open).url
+      await new Promise<void>((resolve) => void time.at(time.now() + LOOK_EVERY_MS, resolve))
+    }
+    const page = await ask(({ store }) => store.listDeliveries({ limit: 100, status: 'pending' }))
+    const owed = (page?.items ?? []).flatMap(({ callbackUrl }) => (callbackUrl === null ? [] : [callbackUrl]))
+    const urls = owed.filter((url) => receivers.urls.includes(url))
+    return urls.length === 0 ? null : chance.pick(urls)
   }
 
   async function queueMany(status: JobFilter['status']): Promise<void> {
@@ -244,6 +300,7 @@ export function createClient(world: World): Client {
       return result
     })
     if (deletion?.kind !== 'deleted') return
+    ledger.probing.delete(id)
     note(ledger, 'endpoint_deleted')
     history.note(`operator: deletes ${new URL(url).host}, ${deletion.droppedCount} waiting`)
   }
@@ -273,6 +330,7 @@ export function createClient(world: World): Client {
     const id = await endpointOf(url)
     if (id === null) return
     const wasClosed = ledger.closedUrls.has(url)
+    if (status === 'paused') ledger.everPaused.add(id)
     if (status === 'enabled') ledger.closedUrls.delete(url)
     const endpoint = await ask(async ({ store, engine }) => {
       const answer = await store.setEndpointStatus({ now: time.wall(), id, status })
@@ -281,25 +339,37 @@ export function createClient(world: World): Client {
     })
     if (endpoint?.status !== status) return
     history.note(`operator: ${new URL(url).host} is ${status}`)
-    if (status === 'paused') ledger.closedUrls.set(url, time.now())
-    else if (wasClosed) note(ledger, 'endpoint_resumed_backlog')
+    ledger.probing.delete(id)
+    if (status === 'paused') return void ledger.closedUrls.set(url, time.now())
+    // A 410 may have been recorded before it.
+    ledger.closedUrls.delete(url)
+    ledger.wellAt.set(id, time.now())
+    if (wasClosed) note(ledger, 'endpoint_resumed_backlog')
   }
 
   function planMeddling(): void {
     const count = Math.round(plan.meddling * 20)
-    const names = Object.keys(operations)
     for (let index = 0; index < count; index += 1) {
-      const name = chance.pick(names)
-      time.at(Math.round(plan.safetyMs * chance.next()), () => (isCalm ? undefined : void operations[name]!()))
+      const name = chance.weighted(WEIGHTS)
+      time.at(Math.round(plan.safetyMs * chance.next()), () => (isCalm ? undefined : void operations[name]()))
     }
   }
 
-  /** A resumption that was not heard is tried again. */
+  /** A resumption that was not heard is tried again. Whoever is only failing comes back by itself, if anything waits. */
   async function openAll(): Promise<void> {
     const page = await ask(({ store }) => store.listEndpoints({ now: time.wall(), limit: 100 }))
     const closed = (page?.items ?? []).filter(({ status }) => status !== 'enabled')
-    for (const { url } of closed) if (url !== null) await setStatus('enabled', url)
-    if (page === null || closed.length > 0) time.at(time.now() + SECOND, () => void openAll())
+    let leftCount = 0
+    for (const { id, url, disabledReason } of closed) {
+      if (disabledReason === 'failing' && (await isOwed(id))) leftCount += 1
+      else if (url !== null) await setStatus('enabled', url)
+    }
+    if (page === null || closed.length > leftCount) time.at(time.now() + SECOND, () => void openAll())
+  }
+
+  async function isOwed(endpointId: EndpointId): Promise<boolean> {
+    const page = await ask(({ store }) => store.listDeliveries({ endpointId, status: 'pending', limit: 1 }))
+    return page !== null && page.items.length > 0
   }
 
   return {

@@ -6,12 +6,15 @@
 
 import type { AttemptResult, DueDelivery } from '../../src/core/delivery.ts'
 import type { EndpointId } from '../../src/core/ids.ts'
+import { JITTER_SHARE } from '../../src/core/retry.ts'
 import type { DueTask } from '../../src/core/task.ts'
-import { after, type EpochMs, MINUTE, SECOND } from '../../src/core/time.ts'
+import { after, type EpochMs, HOUR, MINUTE, SECOND } from '../../src/core/time.ts'
 import type { Exchange, Post, PostRequest, Upstream } from '../../src/ports.ts'
 import type { AttemptRecord } from '../../src/store/attempts.ts'
+import type { DeletionResult } from '../../src/store/jobs.ts'
 import type { PollRecord, Store } from '../../src/store/store.ts'
 import type { Chaos, CrashPoint } from './faults.ts'
+import { S25_disabledOnlyWhenHopeless } from './health-invariants.ts'
 import type { History } from './history.ts'
 import { ON_POST, ON_QUERY, ON_RECORD, T7_locksAreWaitedFor } from './invariants.ts'
 import {
@@ -25,7 +28,7 @@ import {
   tellingOf,
 } from './ledger.ts'
 import type { Receivers } from './receivers.ts'
-import type { Rows } from './rows.ts'
+import type { Rows, Standing } from './rows.ts'
 import { diskError } from './sqlite-witness.ts'
 import type { Process, VirtualTime } from './time.ts'
 import { catalogue, meaningOf, QUERY_DEADLINE_MS, SEVERAL_KINDS, type SimulatedUpstream } from './upstream.ts'
@@ -43,6 +46,7 @@ export interface Surroundings {
   refused(): readonly string[]
   /** The rows of deliveries as they stand on disk. */
   deliveryRows(): Rows['deliveries']
+  standingOf(endpointId: EndpointId): Standing | undefined
   /** A query or a POST is on its way, and may find the process stopped when it comes back. */
   hasLeft(life: Life, latencyMs: number): void
   /** Whether the disk is full now. */
@@ -57,7 +61,9 @@ const THROTTLE_MAX_MS = 10 * MINUTE
 const forEver = () => new Promise<never>(() => {})
 /** Nothing of the world is behind them: a process cannot die at one. */
 const NO_CALLS: ReadonlySet<string> = new Set(['close', 'impediments', 'onTold'])
-const READS: ReadonlySet<string> = new Set([
+/** Looks, and what is done once at the start: if that failed, nobody would be told until the next. */
+const UNFAILING: ReadonlySet<string> = new Set([
+  'keepOperatorEndpoint',
   'countRedeliverable',
   'getJob',
   'listJobs',
@@ -118,7 +124,7 @@ async function call(
     noteUnrecorded(params, world.ledger)
     return forEver()
   }
-  if (!READS.has(name) && (world.isDiskFull() || world.chaos().doesFail(`store.${name}`))) {
+  if (!UNFAILING.has(name) && (world.isDiskFull() || world.chaos().doesFail(`store.${name}`))) {
     noteBlow(world.ledger, 'store', world.time.now())
     throw diskError('SQLITE_FULL', 'database or disk is full')
   }
@@ -185,7 +191,7 @@ function observe({ name, params, heldCount, calledAt }: StoreCall, result: unkno
       if (applied < records.length) note(ledger, 'late_result_fenced')
       history.note(`${name} ${records.map((one) => `${itemOf(one)} ${verdictOf(one)}`).join(', ')}: ${applied} applied`)
       if (applied === records.length)
-        for (const record of records) noteRecord(record, calledAt - (params as { now: EpochMs }).now, world)
+        for (const record of records) noteRecord(record, calledAt, (params as { now: EpochMs }).now, world)
       if (name === 'recordPolls')
         for (const effect of (params as { effects: readonly Effect[] }).effects) noteEffect(effect, calledAt, world)
       return
@@ -206,11 +212,14 @@ function observe({ name, params, heldCount, calledAt }: StoreCall, result: unkno
       return
     case 'deleteEndpoint': {
       const { id } = params as { id: EndpointId }
-      if ((result as { kind: string }).kind === 'deleted') ledger.deletedEndpoints.set(id, time.now())
+      const deletion = result as DeletionResult
+      if (deletion.kind !== 'deleted') return
+      ledger.deletedEndpoints.set(id, time.now())
+      if (deletion.droppedCount > 0) note(ledger, 'backlog_dropped')
       return
     }
     case 'dropBacklogs':
-      if ((result as { droppedCount: number }).droppedCount > 0) note(ledger, 'backlog_dropped')
+      if ((result as { droppedCount: number }).droppedCount > 0) note(ledger, 'backlog_dropped_later')
       return
     case 'deleteSettledTasks':
       if (Number(result) > 0) note(ledger, 'retention_forgot')
@@ -224,8 +233,8 @@ function verdictOf(record: Records[number]): string {
   return 'task' in record ? record.decision.kind : record.verdict.kind
 }
 
-/** `offsetMs`: from the daemon's own time when it decided to true time. */
-function noteRecord(record: Records[number], offsetMs: number, world: Surroundings): void {
+/** `calledAt` in true time is `now` in the daemon's own time, by which it decided. */
+function noteRecord(record: Records[number], calledAt: number, now: EpochMs, world: Surroundings): void {
   const { ledger, time } = world
   ledger.tokens.delete(itemOf(record))
   if ('task' in record) {
@@ -241,10 +250,10 @@ function noteRecord(record: Records[number], offsetMs: number, world: Surroundin
     if (outcome.status === 'succeeded' && task.lastObservation?.startsWith('failed')) note(ledger, 'hiccup_survived')
     return
   }
-  const { delivery, verdict, exchange, isEndpointGone } = record
+  const { delivery, verdict, exchange } = record
   const telling = tellingOf(ledger, delivery.eventId, delivery.endpointId)
   const key = `${delivery.eventId} ${delivery.endpointId}`
-  if (verdict.kind === 'retry') ledger.retryAt.set(key, verdict.nextAttemptAt + offsetMs)
+  if (verdict.kind === 'retry') ledger.retryAt.set(key, verdict.nextAttemptAt + calledAt - now)
   else ledger.retryAt.delete(key)
   if (verdict.kind === 'delivered') telling.state = 'committed'
   // Its 2xx had been lost; asked again, the receiver said something else, and that is what counts.
@@ -261,9 +270,46 @@ function noteRecord(record: Records[number], offsetMs: number, world: Surroundin
         ? 'shutdown_returned_lease'
         : 'own_fault_given_back',
     )
-  if (!isEndpointGone || ledger.deletedEndpoints.has(delivery.endpointId)) return
+  noteHealth(record, calledAt, world)
+}
+
+/** What an attempt has made of its endpoint, by what stands on disk now. */
+function noteHealth({ delivery, verdict }: AttemptRecord, calledAt: number, world: Surroundings): void {
+  const { ledger, time } = world
+  const { endpointId, url, isProbe } = delivery
+  const { status, disabled_reason: reason } = world.standingOf(endpointId) ?? { status: 'deleted' }
+  if (status === 'deleted') return
+  const known = ledger.probing.get(endpointId)
+  if (status === 'disabled' && reason === 'failing') {
+    if (known === undefined) noteDisabled(endpointId, url, world)
+    const isGivenBack = verdict.kind === 'give_back'
+    const failedCount = (known?.failedCount ?? 0) + (isProbe && !isGivenBack ? 1 : 0)
+    const dueAt = calledAt + (isGivenBack ? 0 : gapMsMin(failedCount))
+    if (known === undefined || isProbe) ledger.probing.set(endpointId, { failedCount, dueAt })
+  } else if (known !== undefined) {
+    ledger.probing.delete(endpointId)
+    if (status === 'enabled') ledger.closedUrls.delete(url)
+    if (status === 'enabled' && isProbe && verdict.kind === 'delivered') note(ledger, 'endpoint_healed')
+  }
+  if (verdict.kind === 'delivered') ledger.wellAt.set(endpointId, time.now())
+  if (status !== 'disabled' || reason !== 'gone' || ledger.closedUrls.has(url)) return
+  note(ledger, 'endpoint_gone')
+  ledger.closedUrls.set(url, time.now())
+}
+
+function noteDisabled(endpointId: EndpointId, url: string, { ledger, time, history, check }: Surroundings): void {
+  check([S25_disabledOnlyWhenHopeless], { ledger, endpointId, now: time.now() })
   note(ledger, 'endpoint_auto_paused')
-  ledger.closedUrls.set(delivery.url, time.now())
+  history.note(`${new URL(url).host} is disabled for failing`)
+  ledger.closedUrls.set(url, time.now())
+}
+
+/** As docs/delivery.md promises it, whatever the code says. */
+const PROBE_GAPS_MS = [5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 6 * HOUR]
+
+function gapMsMin(failedCount: number): number {
+  const gapMs = PROBE_GAPS_MS[Math.min(failedCount, PROBE_GAPS_MS.length - 1)] ?? 0
+  return gapMs * (1 - JITTER_SHARE)
 }
 
 type Effect = Parameters<Store['recordPolls']>[0]['effects'][number]
@@ -378,6 +424,8 @@ function notePost(request: PostRequest, life: Life, world: Surroundings): PostFa
   telling.posts.push(post)
   if (telling.state !== 'open') note(ledger, post.claimed?.isManual ? 'manual_resend' : 'duplicate_delivery_same_id')
   if (post.claimed?.isManual) telling.isManualOpen = true
+  if (post.claimed?.isProbe) note(ledger, 'endpoint_probed')
+  if (post.url === world.receivers.operatorUrl) note(ledger, 'operator_told')
   world.check(ON_POST, { ledger, post })
   return post
 }

@@ -16,6 +16,7 @@ const SCENARIO = aPlan({
   safetyMs: 20 * SECOND,
   taskCount: 2,
   receivers: ['flapping', 'gone'],
+  operator: 'healthy',
   restarts: [{ at: 12 * SECOND, graceMs: SECOND }],
   meddling: 0.15,
 })

@@ -13,8 +13,10 @@ import { eventIdOf, operatorEventIdOf, type TaskId } from '../../src/core/ids.ts
 import { JITTER_SHARE, RETRY_AFTER_MAX_MS } from '../../src/core/retry.ts'
 import { type EpochMs, epochMs, HOUR, MINUTE, SECOND } from '../../src/core/time.ts'
 import { SECRET } from '../support/world.ts'
+import { S25_hopelessIsDisabled, S26_probesGrowApart, S27_eachTransitionIsTold } from './health-invariants.ts'
 import { publicKeyOf } from './key-pairs.ts'
 import { endpointOf, type Ledger, type PostFact, type QueryFact, tellingOf, wallProgressMs, wishOf } from './ledger.ts'
+import { isForgetful, none, type Problems, tally, unless } from './problems.ts'
 import type { AttemptRow, DeliveryRow, Rows } from './rows.ts'
 import { catalogue, pictureUrl } from './upstream.ts'
 
@@ -38,10 +40,6 @@ export interface RowsView {
   readonly rows: Rows
   readonly wall: EpochMs
 }
-
-type Problems = readonly string[]
-const none: Problems = []
-const unless = (isTrue: boolean, problem: () => string): Problems => (isTrue ? none : [problem()])
 
 /** S1: the outbox is worth nothing if a task can be told of twice, or not at all. */
 export function S1_oneEventPerTask({ rows }: RowsView): Problems {
@@ -72,7 +70,7 @@ export function S2_endsAreForEver({ ledger, rows }: RowsView): Problems {
 
 /** S3: a client that was told 2xx never asks again; what it handed over must survive anything. */
 export function S3_acknowledgedIsKept({ ledger, rows }: RowsView): Problems {
-  const endpoints = new Map(rows.endpoints.map(({ id, url }) => [id, url]))
+  const endpoints = new Map(rows.endpoints.map(({ id, url }) => [id as string, url]))
   const kept = new Set(rows.subscriptions.map((row) => `${row.task_id} ${endpoints.get(row.endpoint_id)}`))
   return [...ledger.acks.values()].flatMap((ack) =>
     unless(kept.has(`${ack.id} ${ack.url}`) || mayBeForgotten(ledger, ack.id), () => `${describe(ack)} is lost`),
@@ -80,25 +78,38 @@ export function S3_acknowledgedIsKept({ ledger, rows }: RowsView): Problems {
 }
 
 /** S4: an event without its deliveries is an event that somebody is never told of. */
-export function S4_endEventAndDeliveriesTogether({ rows }: RowsView): Problems {
+export function S4_endEventAndDeliveriesTogether({ ledger, rows }: RowsView): Problems {
   const made = new Set(rows.deliveries.map((row) => `${row.event_id} ${row.endpoint_id}`))
-  const events = new Map(rows.events.map((event) => [event.task_id, event.id]))
+  const events = new Map(taskEventsOf(rows).map((event) => [event.task_id, event]))
   const deleted = deletedIn(rows)
   return rows.subscriptions.flatMap(({ task_id, endpoint_id }) => {
-    const eventId = events.get(task_id)
-    // What ends after the endpoint tells it nothing.
-    if (eventId === undefined || deleted.has(endpoint_id)) return none
-    return unless(made.has(`${eventId} ${endpoint_id}`), () => `${eventId} has no delivery to ${endpoint_id}`)
+    const event = events.get(task_id)
+    // What ends after the endpoint tells it nothing, and what it did not choose it need not hear.
+    if (event === undefined || deleted.has(endpoint_id) || !isChosen(ledger, endpoint_id, event.type)) return none
+    return unless(made.has(`${event.id} ${endpoint_id}`), () => `${event.id} has no delivery to ${endpoint_id}`)
+  })
+}
+
+/** S4, the other way: what an endpoint did not choose is not made for it, let alone sent. */
+export function S4_whatWasNotChosenIsNotMade({ ledger, rows }: RowsView): Problems {
+  const types = new Map(rows.events.map(({ id, type }) => [id, type]))
+  return rows.deliveries.flatMap(({ id, event_id, endpoint_id }) => {
+    const isCertain = ledger.choices.get(endpoint_id)?.state === 'certain' && !ledger.seenDeliveries.has(id)
+    const type = types.get(event_id) ?? ''
+    return unless(
+      !isCertain || isChosen(ledger, endpoint_id, type),
+      () => `${endpoint_id} did not choose ${type}: ${id}`,
+    )
   })
 }
 
 /** S5: receivers know an event again by its id and trust it by its signature, on every attempt. */
 export function S5_sameIdSameBytesGoodSignature({ ledger, post }: PostView): Problems {
   const { 'webhook-id': id = '', 'webhook-timestamp': timestamp = '', 'webhook-signature': given = '' } = post.headers
-  const task = (JSON.parse(post.body) as { data: { id: string } }).data.id
-  const eventId = ledger.eventOf.get(task) ?? id
+  const task = taskTold(post)
+  const eventId = (task === null ? null : ledger.eventOf.get(task)) ?? id
   const body = ledger.bodyOf.get(id) ?? post.body
-  ledger.eventOf.set(task, eventId)
+  if (task !== null) ledger.eventOf.set(task, eventId)
   ledger.bodyOf.set(id, body)
   const seconds = Number(timestamp)
   const expected = secretsOf(ledger, post).map((secret) =>
@@ -128,8 +139,12 @@ export function S6_noResendAfterCommittedSuccess({ ledger, post }: PostView): Pr
   if (telling.state === 'open') return none
   const last = telling.posts.findLast((earlier) => earlier !== post)
   const leaseMs = ledger.plan.options.deliveryLeaseMs
+  // What a person asked for stands as asked for until its record: that of the one before came too late, or not at all.
+  const isSameWish = post.claimed?.isManual === true && last?.claimed?.isManual === true
   const isFenced =
-    telling.state === 'heard' && last !== undefined && wallProgressMs(ledger, last.at, post.at) >= leaseMs
+    (telling.state === 'heard' || isSameWish) &&
+    last !== undefined &&
+    wallProgressMs(ledger, last.at, post.at) >= leaseMs
   if (telling.credits > 0) telling.credits -= 1
   else if (!isFenced) return [`${post.headers['webhook-id']} was sent again to ${post.url} after its 2xx`]
   return none
@@ -234,6 +249,7 @@ export function S10_oneKindPerQuery({ query }: QueryView): Problems {
 export function S11_attemptsFollowTheSchedule({ ledger, rows }: RowsView): Problems {
   const { retryScheduleMs } = ledger.plan.options
   const attempts = groupBy(rows.attempts)
+  const isJumped = ledger.blows.some(({ kind }) => kind.startsWith('clock'))
   return rows.deliveries.flatMap((delivery) => {
     const made = attempts.get(delivery.id) ?? []
     const rounds = roundsOf(made)
@@ -256,7 +272,6 @@ export function S11_attemptsFollowTheSchedule({ ledger, rows }: RowsView): Probl
         const waitMs = attempt.next_attempt_at - (attempt.started_at + attempt.duration_ms)
         const wanted = (retryScheduleMs[scheduledSoFar] ?? 0) * (1 - JITTER_SHARE)
         const next = made[index + 1]
-        const isJumped = ledger.blows.some(({ kind }) => kind.startsWith('clock'))
         const isEarly = next !== undefined && isScheduled(next) && next.started_at < attempt.next_attempt_at
         return [
           ...unless(
@@ -306,14 +321,23 @@ export function S13_nothingReachesDeniedAddresses({ post }: PostView): Problems 
 }
 
 /** S16: numbers that people act on must be the numbers of the rows. */
-export function S16_countsAddUp({ rows }: RowsView): Problems {
+export function S16_countsAddUp({ ledger, rows }: RowsView): Problems {
   const tasks = tally(rows.tasks, ({ status }) => `tasks.${status}`)
   const actual = new Map([...tasks, ...tally(rows.deliveries, ({ status }) => `deliveries.${status}`)])
   const deleted = deletedIn(rows)
-  const isOwed = ({ endpoint_id }: { endpoint_id: string }) => !deleted.has(endpoint_id)
-  const subscribed = tally(rows.subscriptions.filter(isOwed), (row) => row.task_id)
-  const madeCount = rows.deliveries.filter(isOwed).length
-  const owed = taskEventsOf(rows).reduce((sum, event) => sum + (subscribed.get(event.task_id) ?? 0), 0)
+  // Whether what an endpoint did not choose was made before or after it chose is S4's matter.
+  const isOwed = (endpointId: string, type: string) => !deleted.has(endpointId) && isChosen(ledger, endpointId, type)
+  const events = taskEventsOf(rows)
+  const typeOfEvent = new Map(events.map(({ id, type }) => [id, type]))
+  const typeOfTask = new Map(events.map(({ task_id, type }) => [task_id, type]))
+  const madeCount = rows.deliveries.filter(({ event_id, endpoint_id }) => {
+    const type = typeOfEvent.get(event_id)
+    return type !== undefined && isOwed(endpoint_id, type)
+  }).length
+  const owed = rows.subscriptions.filter(({ task_id, endpoint_id }) => {
+    const type = typeOfTask.get(task_id)
+    return type !== undefined && isOwed(endpoint_id, type)
+  }).length
   return [
     ...rows.counts.flatMap(({ name, n }) =>
       unless(n === (actual.get(name) ?? 0), () => `_counts says ${name} = ${n}, the rows ${actual.get(name) ?? 0}`),
@@ -332,7 +356,11 @@ export function S17_ownFaultsCostNothing({ rows }: RowsView): Problems {
 
 /** S18: paused means silence; the backlog waits. Deleted means silence for ever. */
 export function S18_closedEndpointsHearNothing({ ledger, post }: PostView): Problems {
-  const since = ledger.deletedEndpoints.get(endpointOf(post)) ?? ledger.closedUrls.get(post.url)
+  const endpointId = endpointOf(post)
+  const deletedAt = ledger.deletedEndpoints.get(endpointId)
+  // One that is disabled for failing is tried now and then: S26.
+  if (deletedAt === undefined && post.claimed?.isProbe && ledger.probing.has(endpointId)) return none
+  const since = deletedAt ?? ledger.closedUrls.get(post.url)
   return unless(since === undefined || post.at <= since, () => `${post.url} is closed since ${since} and was sent to`)
 }
 
@@ -365,6 +393,7 @@ export function S22_noAttemptBeforeItsTrueTime({ ledger, post }: PostView): Prob
 
 /** S23: one customer's pictures must never reach another customer's receiver. */
 export function S23_onlyWhoAskedIsTold({ ledger, post }: PostView): Problems {
+  if (taskTold(post) === null) return ofTheDaemonItself(ledger, post)
   const { data, type, timestamp } = JSON.parse(post.body) as EventBody
   const isWished = ledger.wishes.has(wishOf(data.kind, data.taskId, post.url))
   const isWhole = type === `task.${data.status}` && timestamp === data.settledAt && Array.isArray(data.images)
@@ -373,6 +402,26 @@ export function S23_onlyWhoAskedIsTold({ ledger, post }: PostView): Problems {
     ...unless(isWished, () => `${post.url} is told of ${data.kind}/${data.taskId}, which it never asked for`),
     ...unless(isWhole, () => `the body is not whole: ${post.body}`),
     ...unless(isOwn, () => `${data.taskId} is told with a picture of another task`),
+  ]
+}
+
+const OPERATOR_TYPES: ReadonlySet<string> = new Set([
+  'endpoint.disabled',
+  'endpoint.enabled',
+  'delivery.exhausted',
+  'upstream.refused',
+  'upstream.recovered',
+  'disk.low',
+])
+
+/** What we tell of ourselves is for the operator alone, and not for whoever it is about. */
+function ofTheDaemonItself(ledger: Ledger, post: PostFact): Problems {
+  const { type, data } = JSON.parse(post.body) as { type: string; data: Readonly<Record<string, unknown>> }
+  const isOperator = new URL(post.url).hostname === `operator-${ledger.plan.operator}.example`
+  return [
+    ...unless(isOperator, () => `${post.url} is told of the daemon: ${post.body}`),
+    ...unless(OPERATOR_TYPES.has(type), () => `the operator is told of ${type}`),
+    ...unless(data['endpointId'] !== endpointOf(post), () => `the operator is told of its own trouble: ${post.body}`),
   ]
 }
 
@@ -456,10 +505,20 @@ export function T4_toldIsOnDisk({ ledger, rows }: RowsView): Problems {
   )
 }
 
+/** T4, for what is told of the daemon itself. */
+export function T4_operatorEventsAreOnDisk({ ledger, rows }: RowsView): Problems {
+  if (isForgetful(ledger)) return none
+  const known = new Set(rows.events.map(({ id }) => id))
+  const ofTasks = new Set(ledger.eventOf.values())
+  return [...ledger.bodyOf.keys()].flatMap((id) =>
+    unless(known.has(id) || ofTasks.has(id), () => `the operator knows ${id}, the database does not`),
+  )
+}
+
 /** T5: whoever cancels has been told that nothing will come. */
 export function T5_canceledIsSilent({ ledger, post }: PostView): Problems {
-  const { id } = (JSON.parse(post.body) as EventBody).data
-  return unless(!ledger.canceled.has(id), () => `${id} was canceled and is told of`)
+  const id = taskTold(post)
+  return unless(id === null || !ledger.canceled.has(id), () => `${id} was canceled and is told of`)
 }
 
 /** T6: what is signed and sent are the bytes that were frozen when the task ended. */
@@ -489,6 +548,16 @@ export function L1_tasksEnd({ rows }: RowsView): Problems {
 export function L2_deliveriesEnd({ rows }: RowsView): Problems {
   return rows.deliveries.flatMap(({ id, status, next_attempt_at }) =>
     unless(status !== 'pending', () => `${id} is still pending, next attempt at ${next_attempt_at}`),
+  )
+}
+
+/** L9: a job that was begun ends. */
+export function L9_jobsEnd({ rows }: RowsView): Problems {
+  return rows.jobs.flatMap(({ id, status, total_count, queued_count, position, end_position }) =>
+    unless(
+      status === 'canceled' || (status === 'done' && position === end_position),
+      () => `${id} is ${status} at ${position} of ${end_position}, ${queued_count} of ${total_count} are queued`,
+    ),
   )
 }
 
@@ -522,6 +591,7 @@ export const ON_POST = [
   S18_closedEndpointsHearNothing,
   S22_noAttemptBeforeItsTrueTime,
   S23_onlyWhoAskedIsTold,
+  S26_probesGrowApart,
   T5_canceledIsSilent,
 ]
 export const ON_RECORD = [S12_lostLeasesChangeNothing]
@@ -530,18 +600,22 @@ export const ON_ROWS = [
   S2_endsAreForEver,
   S3_acknowledgedIsKept,
   S4_endEventAndDeliveriesTogether,
+  S4_whatWasNotChosenIsNotMade,
   S11_attemptsFollowTheSchedule,
   S16_countsAddUp,
   S17_ownFaultsCostNothing,
   S19_oneRowPerTask,
   S24_eventIdsAreDerived,
+  S25_hopelessIsDisabled,
+  S27_eachTransitionIsTold,
   T1_outcomesAreTheUpstreams,
   T2_deliveredWasReceived,
   T3_exhaustedTriedAll,
   T4_toldIsOnDisk,
+  T4_operatorEventsAreOnDisk,
   T6_frozenBytesAreSent,
 ]
-export const AT_THE_END = [L1_tasksEnd, L2_deliveriesEnd, L3_noLeaseIsLeftBehind]
+export const AT_THE_END = [L1_tasksEnd, L2_deliveriesEnd, L3_noLeaseIsLeftBehind, L9_jobsEnd]
 
 /** Numbers of the catalogue without a function here, and why. */
 export const NOT_YET: Readonly<Record<string, string>> = {
@@ -557,6 +631,17 @@ function isScheduled({ is_manual, is_probe }: Rows['attempts'][number]): boolean
   return is_manual === 0 && is_probe === 0
 }
 
+/** The task that a POST tells of; null when it tells of the daemon itself. */
+function taskTold({ body }: PostFact): string | null {
+  const { type, data } = JSON.parse(body) as { type: string; data: { id: string } }
+  return type.startsWith('task.') ? data.id : null
+}
+
+/** Whoever never chose hears of all. */
+function isChosen({ choices }: Ledger, endpointId: string, type: string): boolean {
+  return choices.get(endpointId)?.types.includes(type) ?? true
+}
+
 function taskEventsOf({ events }: Rows): readonly (Rows['events'][number] & { readonly task_id: string })[] {
   return events.flatMap((event) => (event.task_id === null ? [] : [{ ...event, task_id: event.task_id }]))
 }
@@ -565,21 +650,16 @@ function deletedIn({ endpoints }: Rows): ReadonlySet<string> {
   return new Set(endpoints.flatMap(({ id, status }) => (status === 'deleted' ? [id] : [])))
 }
 
-function tally<T>(items: readonly T[], keyOf: (item: T) => string): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>()
-  for (const item of items) counts.set(keyOf(item), (counts.get(keyOf(item)) ?? 0) + 1)
-  return counts
-}
-
 function groupBy<T extends { readonly delivery_id: string }>(items: readonly T[]): ReadonlyMap<string, readonly T[]> {
   const groups = new Map<string, T[]>()
   for (const item of items) groups.set(item.delivery_id, [...(groups.get(item.delivery_id) ?? []), item])
   return groups
 }
 
-/** Ended longer ago than the retention: the janitor may have taken it. */
+/** Ended longer ago than the retention: the janitor may have taken it, also before anybody had looked at the rows. */
 function mayBeForgotten(ledger: Ledger, id: string): boolean {
-  const settledAt = ledger.firstSeen.get(id)?.settledAt ?? Number.POSITIVE_INFINITY
+  const settledAt = ledger.firstSeen.get(id)?.settledAt
+  if (settledAt === undefined) return isForgetful(ledger) && ledger.marks.has('retention_forgot')
   return settledAt < ledger.wallMax - ledger.plan.options.retentionMs
 }
 

@@ -9,7 +9,7 @@ import type { DueTask } from '../../src/core/task.ts'
 import type { EpochMs } from '../../src/core/time.ts'
 import type { Plan } from './faults.ts'
 import { type Blow, MARK_OF_BLOW, type Mark } from './marks.ts'
-import type { DeliveryRow } from './rows.ts'
+import type { DeliveryRow, Rows } from './rows.ts'
 import type { SimulatedUpstream } from './upstream.ts'
 
 export interface QueryFact {
@@ -68,6 +68,20 @@ export interface KnownSecret {
   until: number
 }
 
+/** Of an endpoint that is known to be disabled for failing. */
+export interface Probing {
+  /** Probes that are known to have failed, on disk. */
+  failedCount: number
+  /** In true time; no probe leaves before. */
+  dueAt: number
+}
+
+/** What an endpoint wants to hear of. `certain`: it stood on disk before the rows were last looked at. */
+export interface Choice {
+  readonly types: readonly string[]
+  state: 'asked' | 'kept' | 'certain'
+}
+
 export interface Ledger {
   readonly plan: Plan
   readonly upstream: SimulatedUpstream
@@ -96,6 +110,16 @@ export interface Ledger {
   readonly closedUrls: Map<string, number>
   /** Endpoints known to be deleted, since this true time: another may have the URL since then. */
   readonly deletedEndpoints: Map<EndpointId, number>
+  readonly probing: Map<EndpointId, Probing>
+  /** When an endpoint is known to have had a 2xx recorded, or to have been resumed by a person, in true time. */
+  readonly wellAt: Map<EndpointId, number>
+  /** Endpoints that somebody ever asked to pause. */
+  readonly everPaused: Set<string>
+  readonly choices: Map<string, Choice>
+  /** What was told of the daemon before its operator’s endpoint was first known to stand on disk; null until then. */
+  toldBefore: ReadonlySet<string> | null
+  /** Deliveries that were there when the rows were last looked at. */
+  readonly seenDeliveries: Set<string>
   /** Credentials known to be refused, since this true time. */
   readonly refusedSince: Map<string, number>
   /** Credentials that were told to wait, since and until when. */
@@ -129,6 +153,12 @@ export function createLedger(plan: Plan, upstream: SimulatedUpstream): Ledger {
     bodyOf: new Map(),
     closedUrls: new Map(),
     deletedEndpoints: new Map(),
+    probing: new Map(),
+    wellAt: new Map(),
+    everPaused: new Set(),
+    choices: new Map(),
+    toldBefore: null,
+    seenDeliveries: new Set(),
     refusedSince: new Map(),
     bans: new Map(),
     secrets: new Map(),
@@ -171,6 +201,22 @@ export function reopenQueued(ledger: Ledger, deliveries: readonly DeliveryRow[])
     telling.state = 'open'
     telling.credits = 0
   }
+}
+
+/** The rows have been looked at: what was there before does not show again, and what was chosen by then holds. */
+export function noteSeen(ledger: Ledger, { deliveries, events, subscriptions }: Rows): void {
+  if (ledger.choices.size > 0 && !ledger.marks.has('event_filtered')) {
+    const made = new Set(deliveries.map(({ event_id, endpoint_id }) => `${event_id} ${endpoint_id}`))
+    const eventOf = new Map(events.map((event) => [event.task_id, event]))
+    const isFiltered = subscriptions.some(({ task_id, endpoint_id }) => {
+      const event = eventOf.get(task_id)
+      const isChosen = event === undefined || (ledger.choices.get(endpoint_id)?.types.includes(event.type) ?? true)
+      return !isChosen && !made.has(`${event.id} ${endpoint_id}`)
+    })
+    if (isFiltered) note(ledger, 'event_filtered')
+  }
+  for (const { id } of deliveries) ledger.seenDeliveries.add(id)
+  for (const choice of ledger.choices.values()) if (choice.state === 'kept') choice.state = 'certain'
 }
 
 const FORGETTING: ReadonlySet<Blow> = new Set(['crash', 'power_loss', 'store'])

@@ -34,6 +34,12 @@ const REMEMBERED = `const memory = new Map<string, Budget>()
   }
   return {`
 
+/** Few of the drawn histories last for days: the one that is written by hand does. */
+const A_WEEK = {
+  file: 'test/sim/replay.test.ts',
+  title: 'over a week a receiver that fails for days is disabled, probed and enabled again',
+} as const
+
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'two-events-allowed',
@@ -66,8 +72,8 @@ export const MUTANTS: readonly Mutant[] = [
     says: 'the deliveries are made in a transaction of their own, after the event’s',
     changes: one(
       'store/sqlite/tasks.ts',
-      'deliveries.makeForSubscribers(task.id, eventId, now)',
-      'queueMicrotask(() => deliveries.makeForSubscribers(task.id, eventId, now))',
+      'deliveries.makeForSubscribers(task.id, event, now)',
+      'queueMicrotask(() => deliveries.makeForSubscribers(task.id, event, now))',
     ),
   },
   {
@@ -362,5 +368,143 @@ export const MUTANTS: readonly Mutant[] = [
       { file: 'store/sqlite/tasks.ts', find: HELD, replace: '' },
       { file: 'store/sqlite/tasks.ts', find: "where id = :id and status = 'pending'`", replace: 'where id = :id`' },
     ],
+  },
+  {
+    name: 'disabled-in-a-day',
+    number: null,
+    says: 'an endpoint that fails over a long weekend is cut off',
+    changes: one('core/endpoint-health.ts', 'FAILING_MS_MAX = 5 * DAY', 'FAILING_MS_MAX = DAY'),
+    test: A_WEEK,
+  },
+  {
+    name: 'disabled-never',
+    number: null,
+    says: 'an endpoint that has failed for weeks is hammered for ever',
+    changes: one('core/endpoint-health.ts', 'FAILING_MS_MAX = 5 * DAY', 'FAILING_MS_MAX = 500 * DAY'),
+    test: A_WEEK,
+  },
+  {
+    name: 'one-event-disables',
+    number: null,
+    says: 'one event that nobody can digest silences all the others',
+    changes: one('core/endpoint-health.ts', 'FAILING_EVENTS_MIN = 3', 'FAILING_EVENTS_MIN = 1'),
+    test: { file: 'test/core/endpoint-health.test.ts', title: 'with two events that fail is never disabled' },
+  },
+  {
+    name: 'probes-at-one-gap',
+    number: null,
+    says: 'whoever is disabled is tried every five minutes for ever',
+    changes: one('core/endpoint-health.ts', 'probeGapMs(probeCount, random)) }', 'probeGapMs(0, random)) }'),
+    test: A_WEEK,
+  },
+  {
+    name: 'success-enables-nothing',
+    number: null,
+    says: 'a probe that succeeds leaves its endpoint disabled',
+    changes: one(
+      'core/endpoint-health.ts',
+      'if (isProbed(standing)) return { ...standing, ...ENABLED }',
+      'if (isProbed(standing)) return standing',
+    ),
+    test: A_WEEK,
+  },
+  {
+    name: 'disabling-untold',
+    number: null,
+    says: 'nobody hears that an endpoint was disabled',
+    changes: one('core/endpoint-health.ts', "? null : 'disabled'", '? null : null'),
+  },
+  {
+    name: 'exhaustion-untold',
+    number: null,
+    says: 'nobody hears that a delivery was given up',
+    changes: one('store/sqlite/endpoint-health.ts', "if (verdict.kind === 'exhausted') tellExhausted(record, now)", ''),
+  },
+  {
+    name: 'operator-in-a-circle',
+    number: null,
+    says: 'the operator’s endpoint is told of its own failures, each of which makes the next',
+    changes: one('core/operator-event.ts', "'endpointId' in fact ? fact.endpointId : null", 'null'),
+  },
+  {
+    name: 'filter-ignored',
+    number: null,
+    says: 'an endpoint is told of what it did not choose',
+    changes: one('store/sqlite/deliveries.ts', 'value = e.type', 'value is not null'),
+  },
+  {
+    name: 'filter-too-strict',
+    number: null,
+    says: 'an endpoint that chose two types is told of the first alone',
+    changes: one('store/sqlite/deliveries.ts', 'value = e.type', 'key = 0 and value = e.type'),
+  },
+  {
+    name: 'backlog-left-behind',
+    number: null,
+    says: 'what is under way when its endpoint is deleted stays pending for ever',
+    changes: one('store/sqlite/deletion.ts', 'dropping.add(id)', 'void dropping'),
+  },
+  {
+    name: 'overlap-forgotten',
+    number: null,
+    says: 'a secret that is replaced ceases to sign at once',
+    changes: one(
+      'store/sqlite/secrets.ts',
+      'expiriesAfterRotation(rows, now, overlapMs)',
+      'expiriesAfterRotation(rows, now, 0 * overlapMs)',
+    ),
+  },
+  {
+    name: 'job-without-an-end',
+    number: null,
+    says: 'a job that has queued all it can is never done',
+    changes: one('store/sqlite/jobs.ts', "if (place === null) end.run({ id, status: 'done', now })", ''),
+  },
+  {
+    name: 'few-starve',
+    number: null,
+    says: 'the longest due come first, and a kind with a hundred thousand of them lets no other have a turn',
+    changes: one(
+      'core/fair-share.ts',
+      'const left = inOrder.filter(',
+      'if (inOrder[0] !== undefined) return { shares: [{ queue: inOrder[0], count }], served }\n  const left = inOrder.filter(',
+    ),
+    test: { file: 'test/store/sqlite/tasks.test.ts', title: 'does not starve one with ten' },
+  },
+  {
+    name: 'turns-forgotten',
+    number: null,
+    says: 'each life of the daemon begins with the same kind',
+    changes: one('store/sqlite/credentials.ts', 'served: JSON.stringify(budget.served)', "served: '[]'"),
+    test: { file: 'test/store/sqlite/tasks.test.ts', title: 'whose turn it is outlives the daemon' },
+  },
+  {
+    name: 'outage-hammered',
+    number: null,
+    says: 'an upstream that does not answer is asked at the full rate',
+    changes: one(
+      'core/budget.ts',
+      'if (rateFactor === budget.rateFactor) return budget',
+      'if (rateFactor <= budget.rateFactor) return budget',
+    ),
+    test: { file: 'test/core/budget.test.ts', title: 'lowers the rate to one query in five seconds' },
+  },
+  {
+    name: 'whole-rate-at-once',
+    number: null,
+    says: 'the first answer after an outage brings the whole rate back',
+    changes: one('core/budget.ts', 'Math.min(regainTo, rateFactor * 2 ** steps)', 'regainTo'),
+    test: { file: 'test/core/budget.test.ts', title: 'ends in a doubling for each second and not in one leap' },
+  },
+  {
+    name: 'runs-of-anything',
+    number: null,
+    says: 'polls that were answered otherwise are taken for more of the same',
+    changes: one(
+      'store/sqlite/tasks.ts',
+      ' and observation = :observation and detail = :detail and http_status is :httpStatus',
+      '',
+    ),
+    test: { file: 'test/store/sqlite/contract.test.ts', title: 'polls that were answered alike are one' },
   },
 ]

@@ -13,11 +13,22 @@ export interface Reception {
 }
 
 export interface Receivers {
+  /** Where shops want to be called back. */
   readonly urls: readonly string[]
+  /** Where the daemon tells of itself; null: nowhere. */
+  readonly operatorUrl: string | null
+  /** The event types that the receiver chooses when it chooses. */
+  choiceOf(url: string): readonly string[]
   characterOf(url: string): Character
   receive(url: string, at: number, deadlineMs: number): Reception
   calm(): void
 }
+
+const CHOICES: readonly (readonly string[])[] = [
+  ['task.succeeded'],
+  ['task.failed', 'task.expired'],
+  ['task.succeeded', 'task.failed', 'endpoint.disabled'],
+]
 
 /** The query of a callback URL is its owner's secret: it must never show in a log line. */
 export const URL_CANARY = 'canary-in-a-query'
@@ -25,8 +36,12 @@ export const URL_CANARY = 'canary-in-a-query'
 export function createReceivers(plan: Plan): Receivers {
   const chance = createChance(plan.seed).fork('receivers')
   const urls = plan.receivers.map((character, index) => `https://${character}-${index}.example/hooks?key=${URL_CANARY}`)
+  const { operator } = plan
+  const operatorUrl = operator === null ? null : `https://operator-${operator}.example/alerts?key=${URL_CANARY}`
   const characters = new Map(urls.map((url, index) => [url, plan.receivers[index]!]))
-  const phases = new Map(urls.map((url) => [url, chance.integer(0, MINUTE)]))
+  if (operatorUrl !== null && operator !== null) characters.set(operatorUrl, operator)
+  const phases = new Map([...characters.keys()].map((url) => [url, chance.next()]))
+  const choices = new Map(urls.map((url) => [url, chance.pick(CHOICES)]))
   let isCalm = false
 
   function receive(url: string, at: number, deadlineMs: number): Reception {
@@ -48,7 +63,7 @@ export function createReceivers(plan: Plan): Receivers {
       case 'healthy':
         return good
       case 'flapping':
-        return Math.floor((at + phases.get(url)!) / (2 * MINUTE)) % 2 === 0 ? good : said(answer(503))
+        return Math.floor((at + phases.get(url)! * MINUTE) / (2 * MINUTE)) % 2 === 0 ? good : said(answer(503))
       case 'silent':
         return unheard('timeout', true)
       case 'slow': {
@@ -67,11 +82,15 @@ export function createReceivers(plan: Plan): Receivers {
         return unheard(chance.pick(['connect', 'reset', 'dns', 'tls', 'protocol']), false)
       case 'rebinding':
         return chance.happens(0.5) ? unheard('blocked_address', false) : good
+      case 'reviving':
+        return at < plan.safetyMs * (0.6 + phases.get(url)! * 0.3) ? unheard('connect', false) : good
     }
   }
 
   return {
     urls,
+    operatorUrl,
+    choiceOf: (url) => choices.get(url)!,
     characterOf: (url) => characters.get(url)!,
     receive,
     calm() {

@@ -4,8 +4,11 @@
  */
 
 import { expect, test } from 'vitest'
-import { drawPlan } from './faults.ts'
-import { seedText, simulate } from './simulate.ts'
+import { DAY, HOUR, MINUTE } from '../../src/core/time.ts'
+import { OPTIONS } from '../support/world.ts'
+import { CALM, drawPlan } from './faults.ts'
+import { aPlan } from './scenarios.ts'
+import { seedText, simulate, simulatePlan } from './simulate.ts'
 
 /** Seeds with crashes, power failures and clock jumps among them. */
 const SEEDS = [3, 11, 17, 42]
@@ -32,6 +35,29 @@ test('the first thirty histories are as they must be', { timeout: 60_000 }, asyn
   expect(wrong).toEqual([])
 })
 
+test('over a week a receiver that fails for days is disabled, probed and enabled again, and the operator is told', async () => {
+  const plan = aPlan({
+    isLong: true,
+    safetyMs: 10 * DAY,
+    taskCount: 20,
+    receivers: ['reviving', 'healthy'],
+    operator: 'healthy',
+    options: {
+      ...OPTIONS,
+      cadence: { ...OPTIONS.cadence, intervalMinMs: 10 * MINUTE, intervalMaxMs: HOUR },
+    },
+  })
+  const { violations, marks, ledger } = await simulatePlan(plan, CALM)
+  expect(violations).toEqual([])
+  for (const mark of ['endpoint_auto_paused', 'endpoint_healed', 'operator_told'] as const) {
+    expect(marks.get(mark) ?? 0, mark).toBeGreaterThan(0)
+  }
+  expect(marks.get('endpoint_probed')).toBeGreaterThan(3)
+  const told = ledger.posts.filter(({ url }) => url.startsWith('https://operator-')).map(({ body }) => JSON.parse(body))
+  const ofHealth = told.filter(({ type }) => type.startsWith('endpoint.')).map(({ type }) => type)
+  expect(ofHealth).toEqual(['endpoint.disabled', 'endpoint.enabled'])
+})
+
 test('each seed draws a part of the faults, and all of them together draw all', () => {
   const plans = Array.from({ length: 300 }, (_, index) => drawPlan(index + 1))
   const draws = {
@@ -46,10 +72,13 @@ test('each seed draws a part of the faults, and all of them together draw all', 
     weather: (plan: (typeof plans)[number]) => plan.weather.length > 0,
     noise: (plan: (typeof plans)[number]) => plan.queryNoise > 0 || plan.postNoise > 0,
     meddling: (plan: (typeof plans)[number]) => plan.meddling > 0,
+    callFailures: (plan: (typeof plans)[number]) => plan.callFailures > 0,
+    operator: (plan: (typeof plans)[number]) => plan.operator !== null,
+    days: (plan: (typeof plans)[number]) => plan.isLong,
   }
   for (const [name, draw] of Object.entries(draws)) {
     const share = plans.filter(draw).length / plans.length
-    expect(share, name).toBeGreaterThan(0.05)
+    expect(share, name).toBeGreaterThan(0.03)
     expect(share, name).toBeLessThan(0.95)
   }
 })

@@ -1,6 +1,7 @@
 /** One look at the rows, by a connection of the observer's own that cannot write. */
 
 import Database from 'better-sqlite3'
+import type { EndpointId } from '../../src/core/ids.ts'
 import type { EpochMs } from '../../src/core/time.ts'
 
 export interface TaskRow {
@@ -51,11 +52,28 @@ export interface AttemptRow {
   readonly next_attempt_at: EpochMs | null
 }
 export interface EndpointRow {
-  readonly id: string
+  readonly id: EndpointId
   readonly url: string
   readonly status: string
+  readonly disabled_reason: string | null
+  readonly failing_since: EpochMs | null
+  /** JSON text of a list; null: none. */
+  readonly failing_events: string | null
+  readonly probe_at: EpochMs | null
+  readonly is_operator: 0 | 1
   readonly due_at: EpochMs | null
 }
+export interface JobRow {
+  readonly id: string
+  readonly status: string
+  readonly total_count: number
+  readonly queued_count: number
+  readonly position: number
+  readonly end_position: number
+}
+
+/** What of an endpoint says whether it is sent to. */
+export type Standing = Pick<EndpointRow, 'status' | 'disabled_reason'>
 
 export interface Rows {
   readonly tasks: readonly TaskRow[]
@@ -64,12 +82,17 @@ export interface Rows {
   readonly deliveries: readonly DeliveryRow[]
   readonly attempts: readonly AttemptRow[]
   readonly endpoints: readonly EndpointRow[]
+  readonly jobs: readonly JobRow[]
+  /** Names of credentials that are paused. */
+  readonly paused: readonly { readonly name: string }[]
   readonly counts: readonly { readonly name: string; readonly n: number }[]
   readonly databaseId: string
 }
 
 export interface RowReader {
   read(): Rows
+  /** Undefined for one that has been forgotten. */
+  standingOf(endpointId: string): Standing | undefined
   /** Names of credentials that are paused. */
   refused(): readonly string[]
   /** What is wrong with the file itself. */
@@ -93,9 +116,12 @@ export function openRowReader(path: string): RowReader {
     deliveries: all<DeliveryRow>('select * from _deliveries order by rowid'),
     attempts: all<AttemptRow>('select * from _attempts order by delivery_id, attempt_number'),
     endpoints: all<EndpointRow>('select * from _endpoints order by rowid'),
+    jobs: all<JobRow>('select * from _jobs order by id'),
+    paused: all<Rows['paused'][number]>('select name from _credentials where pause is not null'),
     counts: all<Rows['counts'][number]>('select name, n from _counts order by name'),
   }
   const databaseId = db.prepare<[], { value: string }>(`select value from _meta where key = 'database_id'`)
+  const standing = db.prepare<[string], Standing>('select status, disabled_reason from _endpoints where id = ?')
   const refused = db.prepare<[], string>('select name from _credentials where pause is not null').pluck()
   // One transaction: all of it is of one moment.
   const read = db.transaction((): Rows => {
@@ -104,6 +130,7 @@ export function openRowReader(path: string): RowReader {
   })
   return {
     read,
+    standingOf: (endpointId) => standing.get(endpointId),
     refused: () => refused.all(),
     faults() {
       const integrity = db.pragma('integrity_check', { simple: true })

@@ -62,7 +62,7 @@ const missing = names.filter((name) => marks[name] === undefined)
 const rarest = names
   .filter((name) => marks[name] !== undefined)
   .sort((a, b) => marks[a] - marks[b])
-  .slice(0, 3)
+  .slice(0, 5)
 
 for (const { seed, violations } of failed) {
   console.log(`\nSEED=${seed} npm run test:sim`)

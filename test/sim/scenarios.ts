@@ -8,14 +8,17 @@ import type { Plan } from './faults.ts'
 export function aPlan(overrides: Partial<Plan> & Pick<Plan, 'safetyMs' | 'taskCount' | 'receivers'>): Plan {
   return {
     seed: 7,
+    isLong: false,
+    operator: null,
     options: {
       ...OPTIONS,
       // What nobody wakes the loops for, the end of a lease above all, is found by looking.
       idleMs: 5 * SECOND,
       retryScheduleMs: [0, 5 * SECOND, 30 * SECOND],
-      cadence: { intervalMinMs: SECOND, intervalMaxMs: 10 * SECOND },
+      cadence: { intervalMinMs: SECOND, intervalMaxMs: 10 * SECOND, pollCostMs: SECOND / 2 },
     },
     crashes: { perPoint: 0, max: 0, powerLossShare: 0, target: '' },
+    callFailures: 0,
     commitErrors: { perCommit: 0, kinds: [] },
     storeTroubles: [],
     clockJumps: [],

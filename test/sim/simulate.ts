@@ -28,7 +28,7 @@ export interface Report {
 }
 
 const CHECK_EVERY_MS = 30 * SECOND
-const STEPS_MAX = 20_000
+const STEPS_MAX = 3_000
 /** The longest wait of a schedule, and a clock that was set back by two days. */
 const WAIT_MS_MAX = 4 * DAY
 
@@ -121,8 +121,9 @@ function layOutChores({ time, daemon, plan }: World): void {
     }
     time.at(ms, again)
   }
-  every(isTroubled ? MINUTE : 20 * MINUTE, ({ engine }) => engine.janitor.checkpoint())
-  every(HOUR, ({ engine }) => engine.janitor.forgetOld(never))
+  const oftenMs = isTroubled ? MINUTE : 20 * MINUTE
+  every(plan.isLong ? 6 * HOUR : oftenMs, ({ engine }) => engine.janitor.checkpoint())
+  every(plan.isLong ? 6 * HOUR : HOUR, ({ engine }) => engine.janitor.forgetOld(never))
 }
 
 /** What every item may wait for beyond its own instant: bans, pauses, leases, confirmations, the queue before it. */
@@ -164,9 +165,11 @@ type Row = Rows['tasks'][number] | Rows['deliveries'][number]
 function pendingOf(rows: Rows): readonly { readonly row: Row; readonly at: number }[] {
   const tasks = rows.tasks.filter(({ status }) => status === 'pending')
   const deliveries = rows.deliveries.filter(({ status }) => status === 'pending')
+  // What waits for a disabled endpoint waits for its probe.
+  const probeAts = new Map(rows.endpoints.map(({ id, probe_at }) => [id as string, probe_at]))
   return [
     ...tasks.map((row) => ({ row, at: Math.min(row.next_poll_at ?? 0, row.deadline_at) })),
-    ...deliveries.map((row) => ({ row, at: row.next_attempt_at ?? 0 })),
+    ...deliveries.map((row) => ({ row, at: Math.max(row.next_attempt_at ?? 0, probeAts.get(row.endpoint_id) ?? 0) })),
   ]
 }
 

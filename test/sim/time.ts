@@ -21,8 +21,11 @@ export interface VirtualTime {
   at(at: number, run: () => void): () => void
   /** Moves from event to event until `until`, or until `isEnough`. */
   run(until: number, isEnough?: () => boolean): Promise<void>
-  /** A clock as one daemon sees it: it dies with its process and stands still while the process is stopped. */
-  clockOf(process: Process): Clock
+  /**
+   * A clock as one daemon sees it: it dies with its process and stands still while the process is stopped. No timer is
+   * longer than `timerMsMax`: those of a real machine are not, and virtual days need not be full of them.
+   */
+  clockOf(process: Process, timerMsMax?: number): Clock
   /** Something from outside reaches a process, not before it runs again; a dead one it never reaches. */
   reach(process: Process, delayMs: number, run: () => void): () => void
 }
@@ -164,7 +167,7 @@ export function createVirtualTime(): VirtualTime {
     }
   }
 
-  function clockOf(process: Process): Clock {
+  function clockOf(process: Process, timerMsMax: number = MINUTE): Clock {
     wallOffset = machineOffset
     return {
       now: look,
@@ -173,7 +176,7 @@ export function createVirtualTime(): VirtualTime {
       moveBy(byMs) {
         wallOffset += byMs
       },
-      wakeAt: (wakeAt, wake) => reach(process, Math.min(Math.max(0, wakeAt - wall()), MINUTE), wake, OWN_TIMERS),
+      wakeAt: (wakeAt, wake) => reach(process, Math.min(Math.max(0, wakeAt - wall()), timerMsMax), wake, OWN_TIMERS),
       soon: (run) => void soon.push(() => whenRunning(process, run)),
     }
   }

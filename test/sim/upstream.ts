@@ -103,8 +103,8 @@ export function createSimulatedUpstream(plan: Plan): SimulatedUpstream {
 function drawFate(chance: Chance, plan: Plan): TaskFate {
   return {
     end: chance.weighted({ finished: 70, partial: 4, failed: 8, rejected: 5, suspected: 8, never: 5 }),
-    endsAt: Math.round(plan.safetyMs * chance.next() * chance.next()),
-    hiccups: chance.happens(0.2),
+    endsAt: Math.round(plan.safetyMs * chance.next() * (plan.isLong ? 0.05 : chance.next())),
+    hiccups: chance.happens(0.35),
   }
 }
 

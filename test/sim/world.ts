@@ -20,7 +20,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import Database from 'better-sqlite3'
 import { ENTROPY_BYTES, encodeId } from '../../src/core/ids.ts'
-import { epochMs, HOUR, SECOND } from '../../src/core/time.ts'
+import { epochMs, HOUR, MINUTE, SECOND } from '../../src/core/time.ts'
 import { createEngine, type Engine } from '../../src/engine/engine.ts'
 import type { Log, NewId } from '../../src/ports.ts'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
@@ -31,10 +31,10 @@ import { type Life, postDoor, type Surroundings, storeDoor, upstreamDoor } from 
 import { CALM, type Chaos, type CommitError, type CrashPoint, type Plan } from './faults.ts'
 import { createHistory, type History } from './history.ts'
 import { L7_stopsInTime, ON_ROWS } from './invariants.ts'
-import { createLedger, type Ledger, note, noteBlow, reopenQueued } from './ledger.ts'
+import { createLedger, type Ledger, note, noteBlow, noteSeen, reopenQueued } from './ledger.ts'
 import { createChance } from './random.ts'
 import { createReceivers, type Receivers, URL_CANARY } from './receivers.ts'
-import { openRowReader, type RowReader } from './rows.ts'
+import { type EndpointRow, openRowReader, type RowReader, type Rows } from './rows.ts'
 import { diskError, watchCommits } from './sqlite-witness.ts'
 import { createVirtualTime, type VirtualTime } from './time.ts'
 import { createSimulatedUpstream, type SimulatedUpstream } from './upstream.ts'
@@ -78,7 +78,7 @@ export interface World {
 const SHM = '/dev/shm'
 /** An fsync in memory costs nothing; what it means for a crash is modelled here. */
 const ROOT = existsSync(SHM) ? SHM : tmpdir()
-const CHECK_EVERY_COMMITS = 25
+const CHECK_EVERY_COMMITS = 40
 const DOWN_MS_MAX = 60 * SECOND
 /** Where a checkpoint may have been part of the commit, the log is no longer the only place of its pages. */
 const TEARABLE_WAL_BYTES_MAX = 900 * 4096
@@ -161,6 +161,7 @@ export function createWorld(plan: Plan, chaosOf: Chaos): World {
     die: crash,
     refused: () => daemon?.reader.refused() ?? [],
     deliveryRows: () => daemon?.reader.read().deliveries ?? [],
+    standingOf: (endpointId) => daemon?.reader.standingOf(endpointId),
     isDiskFull: () => isIn('full'),
     hasLeft,
     check,
@@ -192,7 +193,9 @@ export function createWorld(plan: Plan, chaosOf: Chaos): World {
   function checkRows(): void {
     if (daemon === null) return
     ledger.wallMax = Math.max(ledger.wallMax, time.wall())
-    check(ON_ROWS, { ledger, rows: daemon.reader.read(), wall: time.wall() })
+    const rows = daemon.reader.read()
+    check(ON_ROWS, { ledger, rows, wall: time.wall() })
+    noteSeen(ledger, rows)
   }
 
   function changeCount(): number {
@@ -223,7 +226,7 @@ export function createWorld(plan: Plan, chaosOf: Chaos): World {
       resolveGone = resolve
     })
     const life: Life = { number, isDead: () => isDead, stoppedUntil: () => stoppedUntil }
-    const clock = time.clockOf(life)
+    const clock = time.clockOf(life, plan.isLong || isResting ? HOUR : MINUTE)
     const watch = { before: () => beforeCommit(life), after: () => afterCommit(life) }
     const onDamaged = () => {
       note(ledger, 'damaged_exit')
@@ -257,19 +260,45 @@ export function createWorld(plan: Plan, chaosOf: Chaos): World {
     history.note(`daemon ${number} starts`)
     checkFile(reader)
     ledger.tokens.clear()
-    // A clock that was set back while nobody ran, or before a crash, has moved what stands on disk.
-    for (const { id, next_poll_at } of reader.read().tasks)
-      if (next_poll_at !== null && ledger.nextPollAt.has(id)) ledger.nextPollAt.set(id, epochMs(next_poll_at))
-    // One that was set forward meanwhile looks like a long time off: then what waited is due.
-    if (plan.clockJumps.length > 0) ledger.retryAt.clear()
-    // What a job had queued when nobody lived to tell.
-    reopenQueued(ledger, reader.read().deliveries)
-    const stillRefused = reader.refused()
-    for (const name of [...ledger.refusedSince.keys()])
-      if (!stillRefused.includes(name)) ledger.refusedSince.delete(name)
+    takeUpFrom(reader.read())
     checkRows()
     squeeze()
+    const url = receivers.operatorUrl
+    store.keepOperatorEndpoint({ now: clock.now(), url }).then(noteOperator, (error: unknown) => {
+      if (!life.isDead()) history.note(`the operator is not kept: ${String(error)}`)
+    })
     engine.start()
+  }
+
+  function noteOperator(): void {
+    const events = daemon?.reader.read().events ?? []
+    ledger.toldBefore ??= new Set(events.flatMap(({ id, task_id }) => (task_id === null ? [id] : [])))
+  }
+
+  /** What the life before did and nobody lived to tell. */
+  function takeUpFrom(rows: Rows): void {
+    // A clock that was set back while nobody ran, or before a crash, has moved what stands on disk.
+    for (const { id, next_poll_at } of rows.tasks)
+      if (next_poll_at !== null && ledger.nextPollAt.has(id)) ledger.nextPollAt.set(id, epochMs(next_poll_at))
+    // One that was set forward meanwhile looks like a long time off: then what waited is due.
+    if (plan.clockJumps.length > 0) {
+      ledger.retryAt.clear()
+      for (const probing of ledger.probing.values()) probing.dueAt = 0
+    }
+    reopenQueued(ledger, rows.deliveries)
+    const refused = rows.paused.map(({ name }) => name)
+    for (const name of [...ledger.refusedSince.keys()]) if (!refused.includes(name)) ledger.refusedSince.delete(name)
+    for (const endpoint of rows.endpoints) takeUpEndpoint(endpoint)
+    if (rows.jobs.some(({ status }) => status === 'running')) note(ledger, 'job_resumed')
+  }
+
+  function takeUpEndpoint({ id, url, status, disabled_reason }: EndpointRow): void {
+    const isProbed = status === 'disabled' && disabled_reason === 'failing'
+    const isKnown = ledger.probing.has(id)
+    if (isProbed && !isKnown) ledger.probing.set(id, { failedCount: 0, dueAt: 0 })
+    if (isProbed || !isKnown) return
+    ledger.probing.delete(id)
+    if (status === 'enabled') ledger.closedUrls.delete(url)
   }
 
   /** S20: the file is whole, and the schema is the one that is wanted. */
@@ -364,10 +393,13 @@ export function createWorld(plan: Plan, chaosOf: Chaos): World {
     if (old === null || old.isDead()) return
     history.note(`daemon ${old.number} is told to stop within ${graceMs} ms`)
     const startedAt = Math.max(time.now(), stoppedUntil)
-    await Promise.race([old.engine.stop(graceMs), old.gone])
+    const mayWait = plan.storeTroubles.length > 0 || plan.commitErrors.perCommit > 0
+    // What waits for room or for a lock by then is refused when the store closes; all else ends within the grace.
+    const patience = mayWait ? [new Promise<void>((resolve) => void time.reach(old, graceMs + SECOND, resolve))] : []
+    await Promise.race([old.engine.stop(graceMs), old.gone, ...patience])
     if (old.isDead()) return
     await old.inner.close()
-    const isTroubled = plan.storeTroubles.length > 0 || ledger.blows.some(({ kind }) => kind === 'stopped')
+    const isTroubled = mayWait || ledger.blows.some(({ kind }) => kind === 'stopped')
     if (!isTroubled) check([L7_stopsInTime], { tookMs: time.now() - startedAt, graceMs })
     noteBlow(ledger, 'restart', time.now())
     history.note(`daemon ${old.number} has stopped`)
