@@ -35,6 +35,11 @@ export const SETTINGS = {
     plainText,
     'Bearer token of the API. Unset: one is made beside the database. Needed when the host is not loopback.',
   ),
+  apiReadToken: secret(
+    'RINGBACK_API_READ_TOKEN',
+    plainText,
+    'A second token, which may look and change nothing: no pulling, and nothing of what receivers answered. Unset: there is none.',
+  ),
   signingSecret: secret(
     'RINGBACK_SIGNING_SECRET',
     whsecSecret,
@@ -74,7 +79,7 @@ export const SETTINGS = {
     'RINGBACK_POLL_COST',
     durationBetween(1, HOUR),
     '500ms',
-    'How much waiting one query is worth. Kept for the cadence that learns; this version plans by age alone.',
+    'How much waiting one query is worth: more means fewer queries and later answers.',
   ),
   taskDeadlineMs: setting(
     'RINGBACK_TASK_DEADLINE',
@@ -273,7 +278,7 @@ function got(setting: Setting<unknown>, text: string): string {
 
 function contradictions(config: Partial<Config>): readonly string[] {
   const problems: string[] = []
-  const { pollIntervalMinMs: minMs, pollIntervalMaxMs: maxMs, apiToken, host } = config
+  const { pollIntervalMinMs: minMs, pollIntervalMaxMs: maxMs, apiToken, apiReadToken, host } = config
   if (minMs !== undefined && maxMs !== undefined && minMs > maxMs) {
     problems.push(
       `RINGBACK_POLL_INTERVAL_MIN (${formatDuration(minMs)}) must not be longer than RINGBACK_POLL_INTERVAL_MAX (${formatDuration(maxMs)})`,
@@ -281,6 +286,9 @@ function contradictions(config: Partial<Config>): readonly string[] {
   }
   if (apiToken === '' && host !== undefined && !isLoopback(host)) {
     problems.push(`RINGBACK_API_TOKEN is needed when RINGBACK_HOST (${host}) can be reached from other machines`)
+  }
+  if (apiReadToken !== undefined && apiReadToken !== '' && apiReadToken === apiToken) {
+    problems.push('RINGBACK_API_READ_TOKEN is the same as RINGBACK_API_TOKEN: it would open everything')
   }
   const isNamed = config.aidgeAccessKeyName !== ''
   if (isNamed !== (config.aidgeAccessKeySecret !== '')) {
@@ -292,13 +300,14 @@ function contradictions(config: Partial<Config>): readonly string[] {
 
 const API_TOKEN_LENGTH_MIN = 16
 
-function riskyChoices({ host, apiToken, aidgeBaseUrl, aidgeAccessKeyName }: Config): readonly string[] {
+function riskyChoices({ host, apiToken, apiReadToken, aidgeBaseUrl, aidgeAccessKeyName }: Config): readonly string[] {
   const warnings: string[] = []
   if (aidgeAccessKeyName === '') {
     warnings.push('AIDGE_ACCESS_KEY_NAME and AIDGE_ACCESS_KEY_SECRET are not set: Aidge will refuse every query')
   }
-  if (!isLoopback(host) && apiToken.length < API_TOKEN_LENGTH_MIN) {
-    warnings.push(`RINGBACK_API_TOKEN has fewer than ${API_TOKEN_LENGTH_MIN} characters and may be guessed`)
+  for (const [name, token] of Object.entries({ RINGBACK_API_TOKEN: apiToken, RINGBACK_API_READ_TOKEN: apiReadToken })) {
+    if (isLoopback(host) || token === '' || token.length >= API_TOKEN_LENGTH_MIN) continue
+    warnings.push(`${name} has fewer than ${API_TOKEN_LENGTH_MIN} characters and may be guessed`)
   }
   const aidge = new URL(aidgeBaseUrl)
   if (aidge.protocol === 'http:' && !isLoopback(aidge.hostname)) {

@@ -57,6 +57,7 @@ describe('without any setting', () => {
       host: '127.0.0.1',
       port: 7464,
       apiToken: '',
+      apiReadToken: '',
       signingSecret: '',
       secretKey: '',
       callbackAllow: [],
@@ -242,6 +243,14 @@ describe('settings that contradict each other', () => {
     expect(problemsOf({ env: { RINGBACK_HOST: host } })).toEqual([])
   })
 
+  test('a token to look with that is the token that opens everything', () => {
+    const token = 'a-long-enough-token'
+    expect(problemsOf({ env: { RINGBACK_API_TOKEN: token, RINGBACK_API_READ_TOKEN: token } })).toEqual([
+      'RINGBACK_API_READ_TOKEN is the same as RINGBACK_API_TOKEN: it would open everything',
+    ])
+    expect(problemsOf({ env: { RINGBACK_API_READ_TOKEN: token } })).toEqual([])
+  })
+
   test('half an access key', () => {
     expect(problemsOf({ env: { AIDGE_ACCESS_KEY_NAME: '500123' } })[0]).toContain('AIDGE_ACCESS_KEY_SECRET is not set')
     expect(problemsOf({ env: { AIDGE_ACCESS_KEY_SECRET: 's' } })[0]).toContain('AIDGE_ACCESS_KEY_NAME is not set')
@@ -341,7 +350,7 @@ describe('what is shown of the settings', () => {
     const rows = settingsTable().split('\n').slice(2)
     expect(rows).toHaveLength(settingEntries().length)
     expect(rows).toContain('| `RINGBACK_PORT` | `7464` | The port that they listen on; 0 takes a free one. |')
-    expect(rows.filter((row) => row.includes('_FILE'))).toHaveLength(5)
+    expect(rows.filter((row) => row.includes('_FILE'))).toHaveLength(6)
   })
 
   test('in .env.example is every setting with its default, commented out', () => {

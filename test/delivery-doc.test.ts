@@ -13,7 +13,8 @@ const EFFECTS: Readonly<Record<RetryEffect, string>> = {
   deliver: 'delivered, whatever happens to the rest of the answer',
   retry: 'the next attempt by the schedule',
   retry_no_sooner: 'the next attempt by the schedule, and not before Retry-After',
-  retry_and_disable: 'the endpoint is disabled; the delivery waits until a person resumes it',
+  retry_and_disable:
+    'the endpoint is disabled; the delivery waits until a person resumes it, unless it was its last attempt',
   give_back: 'the attempt does not count',
 }
 

@@ -164,9 +164,13 @@ export function urlOf({ url, host, port }: Pick<Config, 'url' | 'host' | 'port'>
   return `http://${reached.includes(':') ? `[${reached}]` : reached}:${port}`
 }
 
-/** The token of the settings, or the one that a daemon of this machine made beside its database. */
+/** The token of the settings, or the one that a daemon of this machine made beside its database, or one to look with. */
 function tokenOf(config: Config): string | null {
   if (config.apiToken !== '') return config.apiToken
+  return keptToken(config) ?? (config.apiReadToken || null)
+}
+
+function keptToken(config: Config): string | null {
   // The file belongs to the daemon of this machine: no other may ever be shown it.
   if (!isLoopback(new URL(urlOf(config)).hostname)) return null
   try {

@@ -1,8 +1,9 @@
 /** `ringback endpoints`: where webhooks go, and what is wrong when they do not arrive. */
 
 import { readFileSync } from 'node:fs'
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander'
 import { isId } from '../core/ids.ts'
+import { TRIAL_TYPES } from '../core/trial.ts'
 import { type Answer, type Api, type Row, rowOf, rowsOf, textOf, textsOf, withApi } from './client.ts'
 import { type Cli, isJson, say } from './command.ts'
 import { CommandError } from './exit.ts'
@@ -142,14 +143,30 @@ function addTest(endpoints: Command, cli: Cli): void {
     .description('send a made-up event to it now: exit 0 when it answers 2xx, 1 when not')
     .argument('<endpoint>', WHICH)
     .option('--type <type>', 'what the event is of (default endpoint.test)')
-  addClientFlags(test).action(async (which: string, { type }: { type?: string }, command: Command) => {
-    await withApi(cli.io, command, async (api) => {
-      const path = `/v1/endpoints/${await findEndpoint(api, which)}/test`
-      const answer = await api.post(path, type === undefined ? undefined : { type })
-      if (isJson(command)) printJsonText(cli.io, answer.text)
-      else printFields(cli.io, trialFields(answer.body))
-      if (answer.body['ok'] !== true) cli.end('failed')
-    })
+  addClientFlags(test).action((which: string, { type }: { type?: string }, command: Command) =>
+    tryEndpoint(cli, command, which, type),
+  )
+}
+
+/** `ringback trigger`: what `endpoints test --type` does, said the other way round. */
+export function addTrigger(program: Command, cli: Cli): void {
+  const trigger = program
+    .command('trigger')
+    .description('send a made-up event of a type to an endpoint now: exit 0 when it answers 2xx, 1 when not')
+    .addArgument(new Argument('<type>', 'what the event is of').choices(TRIAL_TYPES))
+    .argument('<endpoint>', WHICH)
+  addClientFlags(trigger).action((type: string, which: string, _: unknown, command: Command) =>
+    tryEndpoint(cli, command, which, type),
+  )
+}
+
+async function tryEndpoint(cli: Cli, command: Command, which: string, type: string | undefined): Promise<void> {
+  await withApi(cli.io, command, async (api) => {
+    const path = `/v1/endpoints/${await findEndpoint(api, which)}/test`
+    const answer = await api.post(path, type === undefined ? undefined : { type })
+    if (isJson(command)) printJsonText(cli.io, answer.text)
+    else printFields(cli.io, trialFields(answer.body))
+    if (answer.body['ok'] !== true) cli.end('failed')
   })
 }
 

@@ -25,6 +25,7 @@ export type Exit = keyof typeof EXIT_CODES
 const EXIT_OF_APP_ERROR = {
   invalid: 'usage',
   unauthorized: 'unauthorized',
+  forbidden: 'unauthorized',
   not_found: 'not_found',
   conflict: 'failed',
   too_large: 'usage',

@@ -6,7 +6,7 @@ import type { Cli } from './command.ts'
 import { addConfig } from './config.ts'
 import { addDeliveries } from './deliveries.ts'
 import { addDemo } from './demo.ts'
-import { addEndpoints } from './endpoints.ts'
+import { addEndpoints, addTrigger } from './endpoints.ts'
 import { EXIT_CODES, type Exit, endingOf, reportEnding } from './exit.ts'
 import { addHealth } from './health.ts'
 import type { Io } from './io.ts'
@@ -22,6 +22,7 @@ const COMMANDS: readonly ((program: Command, cli: Cli) => void)[] = [
   addTasks,
   addDeliveries,
   addEndpoints,
+  addTrigger,
   addJobs,
   addConfig,
   addHealth,

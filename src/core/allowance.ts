@@ -9,7 +9,8 @@
 
 import type { AttemptResult, NoResponseReason } from './delivery.ts'
 import type { GcraPace } from './gcra.ts'
-import { SECOND } from './time.ts'
+import { parseRetryAfter } from './retry.ts'
+import { type EpochMs, MINUTE, SECOND } from './time.ts'
 
 /**
  * How a receiver bears what it is sent. `silent`: it is not there, or holds a slot for nothing. `answering`: somebody is
@@ -54,6 +55,15 @@ const REST_MS_MAX = 15 * SECOND
 /** How long whoever has one slot left, and failed again, is sent nothing at all. */
 export function restMs(failingForMs: number): number {
   return Math.round(Math.min(Math.max(failingForMs, 0) * REST_SHARE, REST_MS_MAX))
+}
+
+/** What one webhook was answered holds up the others of its endpoint no longer than this: then one of them asks again. */
+const HOLD_MS_MAX = MINUTE
+
+/** How long whoever said "not now, but then" (429 or 503 with Retry-After) is sent nothing at all. */
+export function holdMs(result: AttemptResult, now: EpochMs): number {
+  if (result.kind !== 'response' || bearingOf(result) !== 'overloaded') return 0
+  return Math.min(parseRetryAfter(result.retryAfter, now) ?? 0, HOLD_MS_MAX)
 }
 
 /** What leaves a little late, because we were busy, may be made up for within this: or the rate would never be reached. */

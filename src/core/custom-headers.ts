@@ -81,8 +81,14 @@ const TELLING_LENGTH_MIN = 8
  */
 export function withoutValues(text: string, headers: CustomHeaders): string {
   const parts = Object.values(headers).flatMap((value) => [value, ...value.split(' ').slice(1)])
-  const telling = parts.filter((part) => part.length >= TELLING_LENGTH_MIN).sort((a, b) => b.length - a.length)
+  const spellings = parts.flatMap((part) => [part, inJson(part)])
+  const telling = spellings.filter((part) => part.length >= TELLING_LENGTH_MIN).sort((a, b) => b.length - a.length)
   return telling.reduce((rest, part) => withoutCutEnd(rest.replaceAll(part, REMOVED), part), text)
+}
+
+/** Most of those that say back what they hear do it in JSON. */
+function inJson(text: string): string {
+  return JSON.stringify(text).slice(1, -1)
 }
 
 const REMOVED = '[custom header]'

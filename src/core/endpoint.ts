@@ -80,6 +80,13 @@ export interface EndpointHealth {
   readonly probeCount: number
 }
 
+/** Why nothing is sent to an endpoint of which we cannot open what we would have to send, and what to do. */
+export function unreadableInWords(id: EndpointId): string {
+  const why = `A secret or a header of ${id} was sealed with another key than RINGBACK_SECRET_KEY.`
+  const remedy = 'Start the daemon with that key, or replace the secret with an overlap of 0s and set the headers anew.'
+  return `${why} ${remedy} With an overlap the old secret has to sign too, and nothing is sent until it is over.`
+}
+
 /** What signs an attempt: a secret of the endpoint's own, or the daemon's. */
 export type Signer = SigningKey | 'daemon'
 

@@ -3,6 +3,7 @@
 export type ErrorCode =
   | 'invalid'
   | 'unauthorized'
+  | 'forbidden'
   | 'not_found'
   | 'conflict'
   | 'too_large'

@@ -142,7 +142,8 @@ export function inWords(fact: OperatorFact): string {
 const REASON_IN_WORDS: Readonly<Record<DisabledReason, string>> = {
   gone: 'it answered 410 Gone; nothing is sent to it until it is resumed',
   failing: 'nothing but failures for five days; its backlog is kept, and it is tried again from time to time',
-  secret_unreadable: 'its secret was sealed with another key than RINGBACK_SECRET_KEY; give the old key, or rotate it',
+  secret_unreadable:
+    'its secret was sealed with another key than RINGBACK_SECRET_KEY; give the old key, or replace it with an overlap of 0s',
 }
 
 function refusedIn({ credential, kind }: { credential: string; kind: string | null }): string {

@@ -50,6 +50,8 @@ export interface DueTask {
   /** The instant this task was due, before the lease. */
   readonly dueAt: EpochMs
   readonly pollCount: number
+  /** When the query left that last found it running; null before the first. */
+  readonly runningAt: EpochMs | null
   readonly suspicion: Suspicion | null
   /** Answers in a row that said nothing about the task (5xx, timeouts, refusals …); resets with the first real one. */
   readonly unavailableCount: number

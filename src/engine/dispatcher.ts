@@ -79,14 +79,20 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       recoveringMax,
     })
     for (const delivery of claimed.deliveries) {
-      takeSlot(delivery)
-      inFlight.track((signal) => attempt(delivery, lease.token, signal))
+      const host = hostOf(delivery.url)
+      takeSlot(delivery, host)
+      inFlight.track((signal) => attempt(delivery, host, lease.token, signal))
     }
     // A full page may have left others behind.
     return claimed.deliveries.length === limit ? null : claimed.nextClaimAt
   }
 
-  async function attempt(delivery: DueDelivery, leaseToken: LeaseToken, signal: AbortSignal): Promise<void> {
+  async function attempt(
+    delivery: DueDelivery,
+    host: string,
+    leaseToken: LeaseToken,
+    signal: AbortSignal,
+  ): Promise<void> {
     let hasAnswered: boolean | null = null
     try {
       const startedAt = clock.now()
@@ -100,14 +106,14 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       const judgement = judge({ delivery, result: exchange.result, now, scheduleMs, random: chance })
       const record = { delivery, leaseToken, startedAt, exchange, ...judgement, random: chance }
       const { applied } = await store.recordAttempts({ now, records: [record] })
-      logAttempt(record, applied)
+      logAttempt(record, host, applied)
     } catch (error) {
       log.error(
         { event: 'attempt.failed', deliveryId: delivery.id, error },
         'an attempt could not be recorded; the delivery is attempted again when its lease ends',
       )
     } finally {
-      freeSlot(delivery, hasAnswered)
+      freeSlot(delivery, host, hasAnswered)
     }
   }
 
@@ -120,30 +126,30 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
     return withoutEcho(await post(request, signal), headers)
   }
 
-  function takeSlot({ endpointId, url }: DueDelivery): void {
+  function takeSlot({ endpointId }: DueDelivery, host: string): void {
     busySlots += 1
-    hostSlots.take(hostOf(url))
+    hostSlots.take(host)
     inFlightByEndpoint.set(endpointId, (inFlightByEndpoint.get(endpointId) ?? 0) + 1)
   }
 
   /** After the record: an endpoint's slot is free when nothing of its attempt can happen any more. */
-  function freeSlot({ endpointId, url }: DueDelivery, hasAnswered: boolean | null): void {
+  function freeSlot({ endpointId }: DueDelivery, host: string, hasAnswered: boolean | null): void {
     busySlots -= 1
-    hostSlots.free(hostOf(url), hasAnswered)
+    hostSlots.free(host, hasAnswered)
     const rest = (inFlightByEndpoint.get(endpointId) ?? 1) - 1
     if (rest === 0) inFlightByEndpoint.delete(endpointId)
     else inFlightByEndpoint.set(endpointId, rest)
     deps.onFree()
   }
 
-  function logAttempt({ delivery, exchange, verdict }: AttemptRecord, applied: number): void {
+  function logAttempt({ delivery, exchange, verdict }: AttemptRecord, host: string, applied: number): void {
     const { id, eventId, endpointId, attemptNumber } = delivery
     const fields = {
       event: 'delivery.attempted',
       deliveryId: id,
       eventId,
       endpointId,
-      host: hostOf(delivery.url),
+      host,
       attemptNumber,
       isProbe: delivery.isProbe,
       status: exchange.result.kind === 'response' ? exchange.result.status : null,

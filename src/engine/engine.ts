@@ -7,6 +7,7 @@ import type { SigningKey } from '../core/signature.ts'
 import { after, SECOND } from '../core/time.ts'
 import type { Clock, GuardUrl, Log, NewId, Post, Random, Upstream } from '../ports.ts'
 import type { Registered, Store } from '../store/store.ts'
+import { createCadences } from './cadences.ts'
 import { createClockWatch } from './clock-watch.ts'
 import { createDispatcher } from './dispatcher.ts'
 import { createHealth, type Health } from './health.ts'
@@ -79,8 +80,9 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
   const wakeScheduler = () => schedulerLoop.wake()
   const wakeDispatcher = () => dispatcherLoop.wake()
 
+  const cadences = createCadences({ store, log }, options.cadence)
   const scheduler = createScheduler(
-    { ...deps, upstream, wakeBy: (at) => schedulerLoop.wakeBy(at), onSettled: wakeDispatcher },
+    { ...deps, upstream, cadences, wakeBy: (at) => schedulerLoop.wakeBy(at), onSettled: wakeDispatcher },
     {
       concurrency: options.pollConcurrency,
       budget: options.budget,
@@ -105,8 +107,8 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
   )
   const jobs = createJobs({ store, clock, log, wake: () => jobsLoop.wake(), onQueued: wakeDispatcher })
   const registrar = createRegistrar(
-    { store, upstream, guardUrl, clock, onRegistered },
-    { taskDeadlineMs: options.taskDeadlineMs, ...options.cadence },
+    { store, upstream, guardUrl, clock, cadences, onRegistered },
+    { taskDeadlineMs: options.taskDeadlineMs },
   )
   const watchdog =
     deps.watch && createWatchdog({ clock, log, ...deps.watch, isExcused: () => health.isStoreHeld() }, deps.watch)

@@ -1,6 +1,7 @@
 /** The janitor: ends tasks that nobody can ask about any more, forgets what is old, keeps the log of the store short. */
 
 import { expiredOutcome } from '../core/decision.ts'
+import type { EndpointId } from '../core/ids.ts'
 import { after, type EpochMs, epochMs, SECOND } from '../core/time.ts'
 import type { Clock, Log, NewId } from '../ports.ts'
 import type { PollRecord, Store } from '../store/store.ts'
@@ -12,7 +13,7 @@ export interface JanitorDeps {
     | 'recordPolls'
     | 'deleteSettledTasks'
     | 'deleteOperatorEvents'
-    | 'forgetDeletedEndpoint'
+    | 'forgetEndpoints'
     | 'checkpoint'
   >
   readonly clock: Clock
@@ -37,7 +38,8 @@ export interface Janitor {
 /** Whoever is told to pause may be answered again any moment: a task is ended unasked only this long after its deadline. */
 const LAST_ASK_GRACE_MS = 5 * SECOND
 const EXPIRE_BATCH = 200
-const FORGET_BATCH = 200
+/** Each is a transaction that everybody waits for: a task with all that hangs on it takes a tenth of a millisecond. */
+const FORGET_BATCH = 50
 
 export function createJanitor({ store, clock, newId, log, onSettled }: JanitorDeps, options: JanitorOptions): Janitor {
   async function inPieces(signal: AbortSignal, forget: (before: EpochMs) => Promise<number>): Promise<number> {
@@ -48,6 +50,15 @@ export function createJanitor({ store, clock, newId, log, onSettled }: JanitorDe
       if (count < FORGET_BATCH) break
     }
     return deletedCount
+  }
+
+  async function forgetEndpoints(signal: AbortSignal): Promise<void> {
+    let after: EndpointId | null = null
+    do {
+      const usedBefore = epochMs(clock.now() - options.retentionMs)
+      const { next } = await store.forgetEndpoints({ usedBefore, after, limit: FORGET_BATCH })
+      after = next
+    } while (after !== null && !signal.aborted)
   }
 
   return {
@@ -84,7 +95,7 @@ export function createJanitor({ store, clock, newId, log, onSettled }: JanitorDe
       const eventCount = await inPieces(signal, (toldBefore) =>
         store.deleteOperatorEvents({ toldBefore, limit: FORGET_BATCH }),
       )
-      while (!signal.aborted && (await store.forgetDeletedEndpoint())) {}
+      await forgetEndpoints(signal)
       if (taskCount + eventCount === 0) return
       const what = `${taskCount} tasks and ${eventCount} operator events`
       log.info({ event: 'tasks.forgotten', deletedCount: taskCount, eventCount }, `${what} past retention deleted`)

@@ -6,7 +6,6 @@
  * business of each way in.
  */
 
-import { cadence } from '../core/cadence.ts'
 import { AppError, type Fault } from '../core/errors.ts'
 import { isId } from '../core/ids.ts'
 import { DEFAULT_KIND, UPSTREAM_TASK_ID_PATTERN } from '../core/task.ts'
@@ -25,6 +24,7 @@ import {
 } from '../core/time.ts'
 import type { Clock, GuardUrl, Upstream } from '../ports.ts'
 import type { Callback, Registered, Registration, Store, Task } from '../store/store.ts'
+import type { Cadences } from './cadences.ts'
 
 export interface RegistrationInput {
   /** What the upstream calls the task. */
@@ -56,6 +56,7 @@ export interface RegistrarDeps {
   readonly upstream: Pick<Upstream, 'kinds' | 'credentialOf' | 'idsPerQuery'>
   readonly guardUrl: GuardUrl
   readonly clock: Pick<Clock, 'now'>
+  readonly cadences: Pick<Cadences, 'plan' | 'priceFactorOf'>
   /** Told of everything that was kept, after the commit: there may be something to ask or to send at once. */
   readonly onRegistered: (registered: readonly Registered[]) => void
 }
@@ -63,8 +64,6 @@ export interface RegistrarDeps {
 export interface RegistrarSettings {
   /** For tasks that are registered without a deadline of their own. */
   readonly taskDeadlineMs: number
-  readonly intervalMinMs: number
-  readonly intervalMaxMs: number
 }
 
 export const DEADLINE_MS_MAX = 365 * DAY
@@ -82,7 +81,8 @@ export function createRegistrar(deps: RegistrarDeps, settings: RegistrarSettings
 
   async function register(inputs: readonly RegistrationInput[]): Promise<readonly RegistrationResult[]> {
     const now = clock.now()
-    const checked = refuseRepeated(inputs.map((input) => check(input, now, deps, settings)))
+    const rules = { ...deps, guardUrl: judgingOnce(deps.guardUrl) }
+    const checked = refuseRepeated(inputs.map((input) => check(input, now, rules, settings)))
     const registrations = checked.flatMap((item) => (item.ok ? [item.registration] : []))
     if (registrations.length === 0) return checked.flatMap((item) => (item.ok ? [] : [item]))
 
@@ -151,7 +151,7 @@ function check(input: RegistrationInput, now: EpochMs, deps: RegistrarDeps, sett
     metadata: metadata.value,
     submittedAt: submittedAt.value,
     deadlineAt: deadlineAt.value,
-    firstPollAt: firstPollAt(submittedAt.value, deadlineAt.value, now, settings),
+    firstPollAt: earliest(firstPollAt(kind.value, submittedAt.value, now, deps), deadlineAt.value),
   }
   return { ok: true, registration }
 }
@@ -164,6 +164,16 @@ function taskIdOf(taskId: string): Ruled<string> {
     'invalid_task_id',
     `expected 1–256 printable ASCII characters without spaces, got ${shown(taskId)}${length}; send the id exactly as Aidge gave it`,
   )
+}
+
+/** The tasks of one call mostly share a callback, and to judge one takes longer than all else that is checked. */
+function judgingOnce(guardUrl: GuardUrl): GuardUrl {
+  const verdicts = new Map<string, ReturnType<GuardUrl>>()
+  return (url) => {
+    const verdict = verdicts.get(url) ?? guardUrl(url)
+    verdicts.set(url, verdict)
+    return verdict
+  }
 }
 
 function callbackOf({ callbackUrl, endpointId }: RegistrationInput, guardUrl: GuardUrl): Ruled<Callback> {
@@ -284,17 +294,18 @@ function wholeMs(value: number): EpochMs | null {
 
 /**
  * At once, because a task of unknown age may have finished long ago. Only one that is known to be younger than the first
- * interval waits for it: no answer can be ready yet.
+ * ask would be waits for it: hardly any answer can be ready yet.
  */
 function firstPollAt(
+  kind: string,
   submittedAt: EpochMs | null,
-  deadlineAt: EpochMs,
   now: EpochMs,
-  { intervalMinMs, intervalMaxMs }: RegistrarSettings,
+  { cadences, upstream }: Pick<RegistrarDeps, 'cadences' | 'upstream'>,
 ): EpochMs {
   if (submittedAt === null) return now
-  const { delayMs } = cadence({ ageMs: 0, settings: { intervalMinMs, intervalMaxMs } })
-  return earliest(latest(now, after(submittedAt, delayMs)), deadlineAt)
+  const factor = cadences.priceFactorOf(upstream.credentialOf(kind))
+  const { delayMs } = cadences.plan({ kind, runningAgeMs: 0, ageMs: 0, now, priceFactor: factor, random: 0.5 })
+  return latest(now, after(submittedAt, delayMs))
 }
 
 /** The first of several alike goes in; each later one is a fault, as nobody means to say the same thing twice. */

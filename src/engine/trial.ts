@@ -1,6 +1,7 @@
 /** Trials: one made-up event to one endpoint, sent as a webhook would be, and what came of it. Nothing of it is kept. */
 
 import { describeResult } from '../core/delivery.ts'
+import { unreadableInWords } from '../core/endpoint.ts'
 import { AppError } from '../core/errors.ts'
 import type { EndpointId } from '../core/ids.ts'
 import { remedyFor } from '../core/remedy.ts'
@@ -110,9 +111,7 @@ function reachableOf(reach: Reach, endpointId: EndpointId): Reachable {
       const remedy = 'Its receiver comes and asks: GET /v1/events.'
       throw new AppError('conflict', `${endpointId} has no URL, so nothing can be sent to it. ${remedy}`)
     }
-    case 'unreadable_secret': {
-      const remedy = 'Start the daemon with the key it was sealed with, or replace the secret.'
-      throw new AppError('conflict', `The secret of ${endpointId} cannot be opened. ${remedy}`)
-    }
+    case 'unreadable_secret':
+      throw new AppError('conflict', unreadableInWords(endpointId))
   }
 }

@@ -50,7 +50,6 @@ export function createWatchdog(deps: WatchdogDeps, { silentMsMax }: WatchdogOpti
   let lookAt: EpochMs = clock.now()
   let cpuMsBefore = 0
   let callOff = () => {}
-  let isStopped = true
 
   function look(): void {
     const lateMs = clock.now() - lookAt
@@ -69,13 +68,11 @@ export function createWatchdog(deps: WatchdogDeps, { silentMsMax }: WatchdogOpti
   }
 
   function stall(what: string): void {
-    isStopped = true
     log.error({ event: 'watchdog.stalled', silentLoops: [...missed.keys()].filter(isSilent) }, `${what}: ending`)
     onStalled(what)
   }
 
   function lookLater(): void {
-    if (isStopped) return
     lookAt = after(clock.now(), lookEveryMs)
     cpuMsBefore = cpuMs()
     callOff = clock.wakeAt(lookAt, look)
@@ -90,14 +87,8 @@ export function createWatchdog(deps: WatchdogDeps, { silentMsMax }: WatchdogOpti
       missed.set(loop, 0)
       return () => void missed.set(loop, 0)
     },
-    start() {
-      isStopped = false
-      lookLater()
-    },
-    stop() {
-      isStopped = true
-      callOff()
-    },
+    start: lookLater,
+    stop: () => callOff(),
     clockMoved(byMs) {
       lookAt = after(lookAt, byMs)
     },

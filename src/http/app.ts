@@ -2,9 +2,9 @@
 
 import { randomUUID } from 'node:crypto'
 import { Hono, type MiddlewareHandler } from 'hono'
-import { assert } from '../core/errors.ts'
+import { AppError, assert } from '../core/errors.ts'
 import type { Log } from '../ports.ts'
-import { createCheckToken } from './auth.ts'
+import { createCheckToken, type Tokens } from './auth.ts'
 import { type DeliveriesDeps, deliveriesRoutes } from './deliveries.ts'
 import { type DeletionDeps, deletionRoute } from './endpoint-deletion.ts'
 import { type EndpointsDeps, endpointsRoutes } from './endpoints.ts'
@@ -14,7 +14,7 @@ import { type JobsDeps, jobsRoutes } from './jobs.ts'
 import { openApiDocument } from './openapi.ts'
 import { appErrorOf, failureResponse, problem, problemResponse, shown } from './problem.ts'
 import { createRoom } from './room.ts'
-import { answerText, type HttpContext, type HttpEnv, type Route } from './route.ts'
+import { answerText, type HttpContext, type HttpEnv, isForLooking, type Route } from './route.ts'
 import { type TaskActionsDeps, taskActionsRoutes } from './task-actions.ts'
 import { type TasksDeps, tasksRoutes } from './tasks.ts'
 import { type TrialDeps, trialRoute } from './trial.ts'
@@ -25,7 +25,8 @@ export interface AppDeps
     Omit<EndpointsDeps, 'store'>,
     Omit<EventsDeps, 'store'>,
     Omit<TaskActionsDeps, 'store'>,
-    TrialDeps {
+    TrialDeps,
+    Tokens {
   readonly store: TasksDeps['store'] &
     TaskActionsDeps['store'] &
     DeliveriesDeps['store'] &
@@ -36,8 +37,6 @@ export interface AppDeps
   readonly jobs: JobsDeps['jobs'] & DeletionDeps['jobs']
   readonly clock: TasksDeps['clock']
   readonly log: Log
-  /** Opens everything under /v1. */
-  readonly token: string
   readonly health: Health
   readonly version: string
 }
@@ -61,8 +60,9 @@ export function createApp(deps: AppDeps): App {
   const app: App = new Hono()
   app.use(observed(deps))
   app.use('/v1/*', authorized(deps), admitted())
-  for (const { definition, handle } of routes) {
-    app.on(definition.method, pathPattern(definition.path), handle)
+  for (const route of routes) {
+    const { definition, handle } = route
+    app.on(definition.method, pathPattern(definition.path), isForLooking(route) ? handle : withFullAccess(handle))
   }
   app.notFound(notServed(routes.map(({ definition }) => definition)))
   app.onError((error, c) => failureResponse(error, c.var.requestId))
@@ -115,17 +115,25 @@ function requestIdOf(given: string | undefined): string {
   return given !== undefined && /^[\w.~-]{1,128}$/.test(given) ? given : randomUUID()
 }
 
-function authorized(deps: Pick<AppDeps, 'token' | 'clock' | 'log'>): MiddlewareHandler<HttpEnv> {
-  const checkToken = createCheckToken(deps.token, deps)
+function authorized(deps: Pick<AppDeps, keyof Tokens | 'clock' | 'log'>): MiddlewareHandler<HttpEnv> {
+  const checkToken = createCheckToken(deps, deps)
   return (c, next) => {
     const { url } = c.req
     const queryStart = url.indexOf('?')
-    checkToken({
+    const access = checkToken({
       authorization: c.req.header('authorization'),
       query: queryStart === -1 ? '' : url.slice(queryStart + 1),
       address: c.env?.incoming?.socket.remoteAddress ?? 'unknown',
     })
+    c.set('access', access)
     return next()
+  }
+}
+
+function withFullAccess(handle: Route['handle']): Route['handle'] {
+  return (c) => {
+    if (c.var.access === 'full') return handle(c)
+    throw new AppError('forbidden', 'This token is there to look with; use the one of RINGBACK_API_TOKEN for this.')
   }
 }
 

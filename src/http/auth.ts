@@ -1,6 +1,6 @@
-/** Who may use the API: whoever has the token. */
+/** Who may use the API: whoever has the token; and who may look, whoever has the token for that. */
 
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { AppError } from '../core/errors.ts'
 import { after, type EpochMs, MINUTE } from '../core/time.ts'
 import type { Clock, Log } from '../ports.ts'
@@ -13,8 +13,17 @@ export interface Credentials {
   readonly address: string
 }
 
-/** Returns, or throws `unauthorized` (401) or `throttled` (429). */
-export type CheckToken = (credentials: Credentials) => void
+/** `read`: to look, at all but what receivers answered, and to change nothing. */
+export type Access = 'full' | 'read'
+
+/** What the token opens, or throws `unauthorized` (401) or `throttled` (429). */
+export type CheckToken = (credentials: Credentials) => Access
+
+export interface Tokens {
+  readonly token: string
+  /** Null: there is none. */
+  readonly readToken: string | null
+}
 
 /** Wrong tokens from one address in one minute, before it is told to wait. */
 export const WRONG_TOKENS_MAX = 20
@@ -27,8 +36,13 @@ const ADDRESSES_MAX = 10_000
  * address, and one of them with an old token must not lock the others out. What keeps guessing hopeless is the length of
  * the token; the limit is there so that a guesser, or a forgotten script, is told, seen and cheap.
  */
-export function createCheckToken(token: string, deps: { clock: Pick<Clock, 'now'>; log: Log }): CheckToken {
+export function createCheckToken(
+  { token, readToken }: Tokens,
+  deps: { clock: Pick<Clock, 'now'>; log: Log },
+): CheckToken {
   const expected = digestOf(token)
+  // Of what nobody can find a text for, when there is none.
+  const expectedToRead = readToken === null ? randomBytes(expected.length) : digestOf(readToken)
   const wrongTokens = createWrongTokens()
 
   return ({ authorization, query, address }) => {
@@ -40,7 +54,10 @@ export function createCheckToken(token: string, deps: { clock: Pick<Clock, 'now'
     if (given === null) {
       throw new AppError('unauthorized', 'No token was given; send "Authorization: Bearer …" with RINGBACK_API_TOKEN.')
     }
-    if (timingSafeEqual(digestOf(given), expected)) return
+    const isFull = timingSafeEqual(digestOf(given), expected)
+    const isRead = timingSafeEqual(digestOf(given), expectedToRead)
+    if (isFull) return 'full'
+    if (isRead) return 'read'
 
     const now = deps.clock.now()
     const { count, endsAt } = wrongTokens.add(address, now)

@@ -23,10 +23,10 @@ export async function readJson(request: Request, bytesMax: number, hold: Hold): 
 
 /** The same for what may be left out: null for an empty body, which many programs send with a content type. */
 export async function readJsonIfAny(request: Request, bytesMax: number, hold: Hold): Promise<unknown> {
-  if (request.headers.get('content-type') === null) return null
-  checkMedia(request.headers)
   const bytes = await readBytes(request, bytesMax, hold)
-  return bytes.length === 0 ? null : parse(bytes)
+  if (bytes.length === 0) return null
+  checkMedia(request.headers)
+  return parse(bytes)
 }
 
 function parse(bytes: Uint8Array): unknown {

@@ -1,8 +1,9 @@
 /** Deliveries over HTTP: list, show with their attempts, redeliver. */
 
-import type { Endpoint } from '../core/endpoint.ts'
+import { type Endpoint, unreadableInWords } from '../core/endpoint.ts'
 import { AppError } from '../core/errors.ts'
-import { type DeliveryId, isId } from '../core/ids.ts'
+import { type DeliveryId, type EndpointId, isId } from '../core/ids.ts'
+import { toIso } from '../core/time.ts'
 import type { Clock } from '../ports.ts'
 import type { RedeliverResult, Store } from '../store/store.ts'
 import { shown } from './problem.ts'
@@ -65,7 +66,7 @@ function showOne({ store }: DeliveriesDeps): Route {
       const id = deliveryIdOf(c)
       const delivery = await store.getDelivery(id)
       if (delivery === null) throw unknownDelivery(id)
-      const [shownDelivery] = withAttempts([delivery], await store.listAttempts([id]))
+      const [shownDelivery] = withAttempts([delivery], await store.listAttempts([id]), c.var.access)
       return answer(c, 200, shownDelivery)
     },
   }
@@ -110,18 +111,33 @@ export function notRedelivered(result: Exclude<RedeliverResult, { kind: 'queued'
       const { endpointId } = result
       return { endpointId, reason: `Endpoint ${endpointId} was deleted: nothing is sent to it any more. ${remedy}` }
     }
+    case 'endpoint_without_url':
+      return { endpointId: result.endpointId, reason: readsAgain(result.endpointId) }
     case 'endpoint_not_enabled':
       return { endpointId: result.endpoint.id, reason: notEnabled(result.endpoint).message }
   }
 }
 
+/** For an endpoint whose receiver comes and asks. */
+export function readsAgain(id: EndpointId): string {
+  return `Nothing is sent to ${id}: it has no URL. Its receiver reads again with GET /v1/events?endpointId=${id}&after=…`
+}
+
 export function notEnabled(endpoint: Endpoint): AppError {
+  if (endpoint.disabledReason === 'secret_unreadable') return unreadable(endpoint)
   const why = endpoint.disabledReason === 'gone' ? ', because it answered 410 Gone' : ''
   const remedy = `Resume it with POST /v1/endpoints/${endpoint.id}/resume and ask again.`
   return new AppError(
     'conflict',
     `Endpoint ${endpoint.id} is ${endpoint.status}${why}: nothing is sent to it. ${remedy}`,
   )
+}
+
+function unreadable({ id, secrets }: Endpoint): AppError {
+  // Of those that end, the newest ends last.
+  const overlapEnd = secrets.find(({ expiresAt }) => expiresAt !== null)?.expiresAt ?? null
+  const until = overlapEnd === null ? '' : ` Its old secret signs until ${toIso(overlapEnd)}.`
+  return new AppError('conflict', `${unreadableInWords(id)}${until}`)
 }
 
 function deliveryIdOf(c: HttpContext): DeliveryId {

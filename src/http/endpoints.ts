@@ -7,7 +7,8 @@ import { type EndpointId, isId } from '../core/ids.ts'
 import { DAY, formatDuration, parseDuration } from '../core/time.ts'
 import type { Clock, GuardUrl } from '../ports.ts'
 import type { EndpointResult, Store } from '../store/store.ts'
-import { readJson, SINGLE_BYTES_MAX } from './body.ts'
+import { readJson, readJsonIfAny, SINGLE_BYTES_MAX } from './body.ts'
+import { notEnabled } from './deliveries.ts'
 import {
   endpointChangeSchema,
   endpointOnTheWire,
@@ -180,7 +181,7 @@ function turn(
     async handle(c) {
       const id = endpointIdOf(c)
       const endpoint = known(await store.setEndpointStatus({ now: clock.now(), id, status }), id)
-      if (endpoint.disabledReason === 'secret_unreadable') throw unreadableSecret(id)
+      if (endpoint.disabledReason === 'secret_unreadable') throw notEnabled(endpoint)
       wakeDispatcher()
       return answer(c, 200, endpointOnTheWire(endpoint))
     },
@@ -193,8 +194,10 @@ function rotate({ store, clock, newSecret, newPrivateKey }: EndpointsDeps): Rout
       method: 'post',
       path: '/v1/endpoints/{id}/rotate-secret',
       summary: 'Replace its secret, and its key pair if it has one',
-      description: 'Until the overlap has passed each webhook carries a signature under the old and under the new one.',
-      request: { params: idParamSchema, body: { required: true, content: jsonContent(rotationSchema) } },
+      description:
+        'Until the overlap has passed each webhook carries a signature under the old and under the new one. An endpoint ' +
+        'that is disabled because a secret cannot be opened is enabled again when none of those is left that sign.',
+      request: { params: idParamSchema, body: { content: jsonContent(rotationSchema) } },
       responses: {
         200: {
           description: 'Replaced. The new secret is shown this once.',
@@ -205,7 +208,8 @@ function rotate({ store, clock, newSecret, newPrivateKey }: EndpointsDeps): Rout
     },
     async handle(c) {
       const id = endpointIdOf(c)
-      const input = shaped(rotationSchema, await readJson(c.req.raw, SINGLE_BYTES_MAX, c.var.hold))
+      const body = await readJsonIfAny(c.req.raw, SINGLE_BYTES_MAX, c.var.hold)
+      const input = body === null ? {} : shaped(rotationSchema, body)
       const faults = secretFaults(input.secret)
       if (faults.length > 0) throw invalid(faults)
       const secret = input.secret ?? newSecret()
@@ -253,9 +257,4 @@ export function endpointIdOf(c: HttpContext): EndpointId {
 
 export function unknownEndpoint(id: string): AppError {
   return new AppError('not_found', `There is no endpoint ${shown(id)}; the ids of endpoints start with ep_.`)
-}
-
-function unreadableSecret(id: EndpointId): AppError {
-  const remedy = 'Start the daemon with the key it was sealed with, or replace what was sealed with another.'
-  return new AppError('conflict', `A secret or a header of ${id} cannot be opened with RINGBACK_SECRET_KEY. ${remedy}`)
 }

@@ -6,10 +6,10 @@ import { SECOND, toIso } from '../core/time.ts'
 import type { SignedEvent } from '../core/webhook-headers.ts'
 import type { Store } from '../store/store.ts'
 import { shown } from './problem.ts'
-import { answer, answerText, jsonContent, problems, type Route } from './route.ts'
+import { answer, answerText, type HttpContext, jsonContent, problems, type Route } from './route.ts'
 import { eventSchema, idParamSchema, pulledPageSchema, pullQuerySchema } from './schemas.ts'
 import { queryOf } from './shape.ts'
-import { createWaitingRoom, type WaitingRoomDeps } from './waiting.ts'
+import { createWaitingRoom, type Wait, type WaitingRoomDeps } from './waiting.ts'
 
 export interface PulledEvent extends SignedEvent {
   readonly position: number
@@ -39,6 +39,8 @@ function pullPage(deps: EventsDeps): Route {
   const { puller } = deps
   const waitingRoom = createWaitingRoom(deps)
   return {
+    // It says what has arrived, and hands out signatures.
+    isMoreThanALook: true,
     definition: {
       method: 'get',
       path: '/v1/events',
@@ -55,16 +57,20 @@ function pullPage(deps: EventsDeps): Route {
     async handle(c) {
       const { endpointId = null, after, limit, wait } = queryOf(pullQuerySchema, c.req.url)
       const position = Number(after ?? 0)
+      const look = () => puller.pull({ endpointId, after: position, limit })
+      // Nothing counts as delivered by a cursor, or for an endpoint, that there is not.
+      const seen = await look()
       if (endpointId !== null && position > 0) await puller.acknowledge(endpointId, position)
-      const events = await waitingRoom.until(
-        () => puller.pull({ endpointId, after: position, limit }),
-        (seen) => seen.length > 0,
-        { ms: wait * SECOND, left: c.req.raw.signal },
-      )
+      const isOver = seen.length > 0 || wait === 0
+      const events = isOver ? seen : await waitingRoom.until(look, (found) => found.length > 0, waitOf(c, wait))
       const nextCursor = String(events.at(-1)?.position ?? position)
       return answer(c, 200, { items: events.map(pulledOnTheWire), nextCursor })
     },
   }
+}
+
+function waitOf(c: HttpContext, seconds: number): Wait {
+  return { ms: seconds * SECOND, left: c.req.raw.signal }
 }
 
 function pulledOnTheWire({ position, event, headers }: PulledEvent): object {

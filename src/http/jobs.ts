@@ -3,6 +3,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Endpoint } from '../core/endpoint.ts'
 import { AppError, type Fault } from '../core/errors.ts'
+import { CHOOSABLE_EVENT_TYPES } from '../core/event.ts'
 import { type EndpointId, isId, type JobId } from '../core/ids.ts'
 import { JOB_STATUSES, type Job, type JobFilter, REDELIVERABLE_STATUSES } from '../core/job.ts'
 import { type EpochMs, epochMs, parseDuration, parseIso, toIso } from '../core/time.ts'
@@ -10,7 +11,7 @@ import type { Clock } from '../ports.ts'
 import type { JobResult, JobStore } from '../store/jobs.ts'
 import type { Store } from '../store/store.ts'
 import { readJson, SINGLE_BYTES_MAX } from './body.ts'
-import { notEnabled } from './deliveries.ts'
+import { notEnabled, readsAgain } from './deliveries.ts'
 import { endpointIdOf, unknownEndpoint } from './endpoints.ts'
 import { shown } from './problem.ts'
 import { answer, type HttpContext, jsonContent, problems, type Route } from './route.ts'
@@ -43,7 +44,10 @@ const redeliverySchema = z
     endpointId: z.string().optional().openapi({ description: 'Left out: of all endpoints that are enabled.' }),
     since: since.optional(),
     until: until.optional(),
-    eventType: z.string().min(1).max(100).optional().openapi({ example: 'task.succeeded' }),
+    eventType: z
+      .enum(CHOOSABLE_EVENT_TYPES, { error: `expected one of ${CHOOSABLE_EVENT_TYPES.join(', ')}` })
+      .optional()
+      .openapi({ example: 'task.succeeded' }),
     dryRun,
   })
   .openapi('Redelivery')
@@ -147,9 +151,7 @@ async function refuseUnsendable({ store, clock }: JobsDeps, id: EndpointId): Pro
   const endpoint: Endpoint | null = await store.getEndpoint({ now: clock.now(), id })
   if (endpoint === null) throw unknownEndpoint(id)
   if (endpoint.status !== 'enabled') throw notEnabled(endpoint)
-  if (endpoint.url !== null) return
-  const remedy = `Its receiver reads them again with GET /v1/events?endpointId=${id}&after=…`
-  throw new AppError('conflict', `Nothing is sent to ${id}: it has no URL. ${remedy}`)
+  if (endpoint.url === null) throw new AppError('conflict', readsAgain(id))
 }
 
 function jobRunning({ id, filter, queuedCount, totalCount }: Job): AppError {

@@ -2,7 +2,7 @@
 
 import { OpenAPIHono, z } from '@hono/zod-openapi'
 import type { EventType } from '../core/event.ts'
-import type { Route } from './route.ts'
+import { isForLooking, problems, type Route } from './route.ts'
 import { imageSchema, registrationSchema, taskErrorOrNull, taskErrorSchema } from './schemas.ts'
 
 const ABOUT = `Hand over a task id and a callback URL; when Aidge has a result or an error, one signed webhook comes.
@@ -13,10 +13,13 @@ export function openApiDocument(routes: readonly Route[], version: string): obje
   const described = new OpenAPIHono()
   const registry = described.openAPIRegistry
   registry.registerComponent('securitySchemes', 'token', { type: 'http', scheme: 'bearer' })
+  const description =
+    'RINGBACK_API_READ_TOKEN: to look, at all but what receivers answered, which is null or empty then.'
+  registry.registerComponent('securitySchemes', 'readToken', { type: 'http', scheme: 'bearer', description })
   registry.register('Registration', registrationSchema)
   registry.register('Image', imageSchema)
   registry.register('TaskError', taskErrorSchema)
-  for (const { definition } of routes) registry.registerPath(definition)
+  for (const route of routes) registry.registerPath(definitionFor(route))
   for (const type of ['task.succeeded', 'task.failed', 'task.expired'] as const) {
     registry.registerWebhook({
       method: 'post',
@@ -35,6 +38,13 @@ export function openApiDocument(routes: readonly Route[], version: string): obje
     info: { title: 'Ringback', version, description: ABOUT, license: { name: 'Apache-2.0' } },
     security: [{ token: [] }],
   })
+}
+
+function definitionFor(route: Route): Route['definition'] {
+  const { definition } = route
+  if (definition.security !== undefined) return definition
+  if (isForLooking(route)) return { ...definition, security: [{ token: [] }, { readToken: [] }] }
+  return { ...definition, responses: { ...definition.responses, ...problems(403) } }
 }
 
 const webhookHeadersSchema = z.object({

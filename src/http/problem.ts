@@ -14,6 +14,7 @@ export type ProblemCode =
 export const PROBLEMS = {
   unreadable: { status: 400, title: 'The request cannot be read' },
   unauthorized: { status: 401, title: 'A valid API token is needed' },
+  forbidden: { status: 403, title: 'This token does not allow it' },
   not_found: { status: 404, title: 'There is no such thing' },
   method_not_allowed: { status: 405, title: 'This method is not possible here' },
   request_timeout: { status: 408, title: 'The request took too long to arrive' },

@@ -3,6 +3,7 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { RouteConfig, z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
+import type { Access } from './auth.ts'
 import { headersOf } from './problem.ts'
 import { problemSchema } from './schemas.ts'
 
@@ -10,7 +11,7 @@ export interface HttpEnv {
   /** Absent when the app is called without a socket, as tests do. */
   Bindings: Partial<HttpBindings>
   /** `hold`: takes room in memory for so many bytes of the body, or throws `throttled` (429). */
-  Variables: { requestId: string; hold: (byteCount: number) => void }
+  Variables: { requestId: string; access: Access; hold: (byteCount: number) => void }
 }
 
 export type HttpContext = Context<HttpEnv, string>
@@ -22,6 +23,13 @@ export type HttpContext = Context<HttpEnv, string>
 export interface Route {
   readonly definition: RouteConfig & { readonly method: 'get' | 'post' | 'patch' | 'delete' }
   readonly handle: (c: HttpContext) => Response | Promise<Response>
+  /** Of a `get` that is more than a look. */
+  readonly isMoreThanALook?: boolean
+}
+
+/** Whether a token that is there to look with opens it. */
+export function isForLooking({ definition, isMoreThanALook }: Omit<Route, 'handle'>): boolean {
+  return definition.method === 'get' && isMoreThanALook !== true
 }
 
 export function answer(c: HttpContext, status: number, body: unknown, headers?: Record<string, string>): Response {
@@ -49,6 +57,7 @@ export function jsonContent(schema: z.ZodType) {
 const PROBLEM_WORDS: Readonly<Record<number, string>> = {
   400: 'The body cannot be read as JSON.',
   401: 'No valid token.',
+  403: 'The token is there to look with.',
   404: 'There is no such thing.',
   409: 'The state does not allow this.',
   413: 'The body is too large.',

@@ -165,7 +165,7 @@ function showOne(deps: TasksDeps): Route {
       if (task === null) throw unknownTask(id)
       const { items } = await store.listDeliveries({ taskId: id, limit: LIMIT_MAX })
       const attempts = items.length === 0 ? [] : await store.listAttempts(items.map((delivery) => delivery.id))
-      return answer(c, 200, { ...taskOnTheWire(task), deliveries: withAttempts(items, attempts) })
+      return answer(c, 200, { ...taskOnTheWire(task), deliveries: withAttempts(items, attempts, c.var.access) })
     },
   }
 }

@@ -6,7 +6,7 @@ import type { Attempt } from '../store/attempts.ts'
 import type { Delivery, Poll, Task } from '../store/store.ts'
 import { instant, instantOrNull } from './schemas.ts'
 
-/** A task that is asked about for days at the slowest has some thousands; the last are the ones that matter. */
+/** Polls that were answered alike are one entry; of a task that was answered otherwise each time the last ones matter. */
 export const TIMELINE_POLLS_MAX = 1_000
 
 const at = { at: instant }
@@ -22,6 +22,11 @@ export const timelineSchema = z
           ...at,
           what: z.literal('polled'),
           pollNumber: z.number().int(),
+          firstPollNumber: z.number().int().openapi({
+            description:
+              'Polls that were answered alike are one entry, placed at the last: this was the number of the first.',
+          }),
+          firstAt: instant,
           durationMs: z.number(),
           observation: z.string(),
           detail: z.string(),
@@ -95,9 +100,10 @@ function registered({ registeredAt, submittedAt, deadlineAt }: Task): Placed {
   return { ms: registeredAt, rank: 0, entry }
 }
 
-function polled({ askedAt, nextPollAt, ...poll }: Poll): Placed {
-  const { pollNumber, durationMs, observation, detail, httpStatus, requestId, reason } = poll
-  const facts = { pollNumber, durationMs, observation, detail, httpStatus, requestId, reason }
+function polled({ askedAt, firstAskedAt, nextPollAt, ...poll }: Poll): Placed {
+  const { pollNumber, firstPollNumber, durationMs, observation, detail, httpStatus, requestId, reason } = poll
+  const firstAt = toIso(firstAskedAt)
+  const facts = { pollNumber, firstPollNumber, firstAt, durationMs, observation, detail, httpStatus, requestId, reason }
   const entry = { at: toIso(askedAt), what: 'polled', ...facts, nextPollAt: isoOrNull(nextPollAt) } as const
   return { ms: askedAt, rank: 1, entry }
 }

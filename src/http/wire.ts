@@ -4,6 +4,7 @@ import type { Outcome } from '../core/task.ts'
 import { type EpochMs, toIso } from '../core/time.ts'
 import type { Attempt } from '../store/attempts.ts'
 import type { Delivery, Task } from '../store/store.ts'
+import type { Access } from './auth.ts'
 import type { AttemptWire, DeliveryWire, TaskWire } from './schemas.ts'
 
 export function taskOnTheWire(task: Task): TaskWire {
@@ -51,7 +52,9 @@ export function deliveryOnTheWire(delivery: Delivery): DeliveryWire {
   }
 }
 
-export function attemptOnTheWire(attempt: Attempt): AttemptWire {
+/** What a receiver answered may be anything, and of anybody: who may only look is not shown it. */
+export function attemptOnTheWire(attempt: Attempt, access: Access): AttemptWire {
+  const isShown = access === 'full'
   return {
     id: attempt.id,
     deliveryId: attempt.deliveryId,
@@ -64,9 +67,9 @@ export function attemptOnTheWire(attempt: Attempt): AttemptWire {
     statusCode: attempt.statusCode,
     failure: attempt.failure,
     detail: attempt.detail,
-    responseExcerpt: attempt.responseExcerpt,
-    responseTruncated: attempt.responseTruncated,
-    responseHeaders: JSON.parse(attempt.responseHeaders),
+    responseExcerpt: isShown ? attempt.responseExcerpt : null,
+    responseTruncated: isShown && attempt.responseTruncated,
+    responseHeaders: isShown ? JSON.parse(attempt.responseHeaders) : {},
     remoteAddress: attempt.remoteAddress,
     timings: attempt.timings,
     nextAttemptAt: isoOrNull(attempt.nextAttemptAt),
@@ -77,12 +80,13 @@ export function attemptOnTheWire(attempt: Attempt): AttemptWire {
 export function withAttempts(
   deliveries: readonly Delivery[],
   attempts: readonly Attempt[],
+  access: Access,
 ): readonly (DeliveryWire & { readonly attempts: readonly AttemptWire[] })[] {
   const byDelivery = new Map<string, AttemptWire[]>()
   for (const attempt of attempts) {
     const known = byDelivery.get(attempt.deliveryId)
-    if (known === undefined) byDelivery.set(attempt.deliveryId, [attemptOnTheWire(attempt)])
-    else known.push(attemptOnTheWire(attempt))
+    if (known === undefined) byDelivery.set(attempt.deliveryId, [attemptOnTheWire(attempt, access)])
+    else known.push(attemptOnTheWire(attempt, access))
   }
   return deliveries.map((delivery) => ({ ...deliveryOnTheWire(delivery), attempts: byDelivery.get(delivery.id) ?? [] }))
 }

@@ -171,6 +171,29 @@ describe('endpoints test', () => {
   })
 })
 
+describe('trigger', () => {
+  test('sends an event of its type to an endpoint, and ends as its receiver answered', async () => {
+    for (const [ok, code] of [
+      [true, 0],
+      [false, 1],
+    ] as const) {
+      const answer = { ok, summary: 'HTTP 204', timings: {} }
+      const { exitCode, asked } = await ask(['trigger', 'task.expired', 'shop'], {
+        'GET /v1/endpoints': () => page(anEndpoint()),
+        'POST /v1/endpoints/ep_01a/test': () => ({ status: 200, body: answer }),
+      })
+      expect([exitCode, asked.at(-1)?.body]).toEqual([code, { type: 'task.expired' }])
+      await stub?.close()
+    }
+  })
+
+  test('of a type that there is not names those that there are, and asks nobody', async () => {
+    const { exitCode, stderr, asked } = await ask(['trigger', 'task.canceled', 'ep_01a'], {})
+    expect([exitCode, asked]).toEqual([2, []])
+    expect(stderr).toContain('task.succeeded')
+  })
+})
+
 test.each(['pause', 'resume'] as const)('endpoints %s', async (verb) => {
   const { exitCode, stdout } = await ask(['endpoints', verb, 'ep_01a', '--json'], {
     [`POST /v1/endpoints/ep_01a/${verb}`]: () => ({ status: 200, body: anEndpoint({ status: verb }) }),

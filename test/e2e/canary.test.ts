@@ -15,12 +15,16 @@ import { makeCertificate } from '../sandbox/certificate.ts'
 import { freePort, runProgram, startDaemonProcess } from '../support/daemon-process.ts'
 import { aDirectory } from '../support/store.ts'
 
-/** Where something was written. `answer`: one that gives callers what is theirs; all other answers are `problem`. */
+/**
+ * Where something was written. `answer`: one that gives callers what is theirs, `look`: the same to those who may only look;
+ * all other answers are `problem`.
+ */
 type Place =
   | 'log'
   | 'stderr'
   | 'command'
   | 'answer'
+  | 'look'
   | 'once'
   | 'problem'
   | 'document'
@@ -39,6 +43,7 @@ const whsec = (text: string) => `whsec_${Buffer.from(text.padEnd(32, '.')).toStr
 /** Each with the places it belongs in. */
 const CANARIES = {
   apiToken: { text: 'rb_CanaryApiToken0001canary', places: [] },
+  readToken: { text: 'rb_CanaryReadToken0018canary', places: [] },
   wrongToken: { text: 'rb_CanaryWrongToken0002canary', places: [] },
   queryToken: { text: 'rb_CanaryQueryToken0003canary', places: [] },
   cookie: { text: 'CanaryCookie0004canary', places: [] },
@@ -47,11 +52,11 @@ const CANARIES = {
   endpointSecret: { text: whsec('CanaryEndpoint0007'), places: ['once'] },
   rotatedSecret: { text: whsec('CanaryRotated0008'), places: ['once'] },
   accessKeySecret: { text: 'CanaryAccessKeySecret0009', places: [] },
-  callbackQuery: { text: 'CanaryCallbackQuery0010', places: ['answer', 'once', 'database', 'webhook'] },
-  callbackPath: { text: 'CanaryCallbackPath0011', places: ['answer', 'once', 'database', 'webhook'] },
+  callbackQuery: { text: 'CanaryCallbackQuery0010', places: ['answer', 'look', 'once', 'database', 'webhook'] },
+  callbackPath: { text: 'CanaryCallbackPath0011', places: ['answer', 'look', 'once', 'database', 'webhook'] },
   userinfo: { text: 'CanaryUserinfo0012', places: [] },
-  resultSignature: { text: 'CanaryResultSignature0013', places: ['answer', 'database', 'webhook'] },
-  metadata: { text: 'CanaryMetadata0014', places: ['answer', 'database', 'webhook'] },
+  resultSignature: { text: 'CanaryResultSignature0013', places: ['answer', 'look', 'database', 'webhook'] },
+  metadata: { text: 'CanaryMetadata0014', places: ['answer', 'look', 'database', 'webhook'] },
   receiverEcho: { text: 'CanaryReceiverEcho0015', places: ['answer', 'database'] },
   mistyped: { text: 'CanaryMistypedSecret0016', places: [] },
   customHeader: { text: 'CanaryCustomHeader0017', places: ['webhook'] },
@@ -208,6 +213,7 @@ async function aDaemon(upstreamUrl: string) {
     RINGBACK_LOG_LEVEL: 'debug',
     RINGBACK_API_TOKEN: '',
     RINGBACK_API_TOKEN_FILE: file('token', text('apiToken')),
+    RINGBACK_API_READ_TOKEN_FILE: file('read-token', text('readToken')),
     RINGBACK_SECRET_KEY_FILE: file('key', text('sealingKey')),
     RINGBACK_CALLBACK_ALLOW: '127.0.0.0/8',
     RINGBACK_POLL_INTERVAL_MIN: '100ms',
@@ -231,7 +237,8 @@ async function aDaemon(upstreamUrl: string) {
     })
     const answer = await response.text()
     const isSecretShown = response.ok && /^\/v1\/endpoints($|.*rotate)/.test(path) && method === 'POST'
-    const place = response.ok ? (isSecretShown ? 'once' : path.startsWith('/v1/') ? 'answer' : 'document') : 'problem'
+    const answered = headers['authorization']?.endsWith(text('readToken')) ? 'look' : 'answer'
+    const place = response.ok ? (isSecretShown ? 'once' : path.startsWith('/v1/') ? answered : 'document') : 'problem'
     const head = [...response.headers].map(([name, value]) => `${name}: ${value}`).join('\n')
     written.push({ place, what: `${method} ${path} → ${response.status}`, bytes: Buffer.from(`${head}\n\n${answer}`) })
     return { status: response.status, body: JSON.parse(answer) as Record<string, unknown> }
@@ -254,6 +261,8 @@ async function register({ ask }: Running, taskId: string, callbackUrl: string): 
   expect(status, JSON.stringify(body)).toBe(201)
   return String(body['id'])
 }
+
+const LOOKING = { authorization: `Bearer ${text('readToken')}` }
 
 /** What a caller can do wrong with a secret in hand. */
 async function refusedCalls({ ask }: Running): Promise<void> {
@@ -285,6 +294,8 @@ async function refusedCalls({ ask }: Running): Promise<void> {
     await ask('POST', '/v1/endpoints', { url: 'https://shop.example/', headers: { 'x-a': `${text('mistyped')}\n` } }),
     await ask('POST', '/v1/endpoints', { url: 'https://shop.example/', headers: { host: text('mistyped') } }),
     await ask('POST', '/v1/endpoints', { url: 'https://shop.example/', headers: [text('mistyped')] }),
+    await ask('POST', `/v1/endpoints/ep_1/test?x=${text('mistyped')}`, {}, LOOKING),
+    await ask('GET', '/v1/events', undefined, LOOKING),
     await ask('POST', '/v1/tasks/bulk', {
       tasks: [{ ...good, callbackUrl: `http://me:${text('userinfo')}@a` }],
     }),
@@ -337,7 +348,9 @@ test('through a day with refusals, echoes, TLS faults and failures no secret lea
   for (const { id, eventId } of deliveries['items'] as { id: string; eventId: string }[]) {
     await ask('GET', `/v1/deliveries/${id}`)
     await ask('GET', `/v1/events/${eventId}`)
+    await ask('GET', `/v1/deliveries/${id}`, undefined, LOOKING)
   }
+  for (const id of ids) await ask('GET', `/v1/tasks/${id}`, undefined, LOOKING)
   for (const path of ['/v1/tasks', '/v1/endpoints', '/livez', '/readyz', '/openapi.json', '/nothing'])
     await ask('GET', path)
   const files = filesIn(directory)
@@ -363,6 +376,7 @@ test('through a day with refusals, echoes, TLS faults and failures no secret lea
     ['resultSignature', 'database'],
     ['metadata', 'webhook'],
     ['metadata', 'answer'],
+    ['metadata', 'look'],
     ['receiverEcho', 'answer'],
     ['endpointSecret', 'once'],
     ['rotatedSecret', 'once'],

@@ -15,6 +15,7 @@ export function aDueTask(overrides: Partial<DueTask> = {}): DueTask {
     deadlineAt: after(START, DAY),
     dueAt: START,
     pollCount: 0,
+    runningAt: null,
     suspicion: null,
     unavailableCount: 0,
     lastObservation: null,

@@ -13,11 +13,13 @@ interface Script {
   /** How many there are to forget. */
   readonly oldCount?: number
   readonly onDelete?: () => void
+  readonly endpointCount?: number
 }
 
 function aJanitor(script: Script = {}) {
   const asked: { deadlineBefore: EpochMs; limit: number }[] = []
   const deleted: number[] = []
+  const looked: (string | null)[] = []
   let settledCount = 0
   let left = script.oldCount ?? 0
   const store: JanitorDeps['store'] = {
@@ -42,8 +44,10 @@ function aJanitor(script: Script = {}) {
     async deleteOperatorEvents() {
       return 0
     },
-    async forgetDeletedEndpoint() {
-      return false
+    async forgetEndpoints({ after: last, limit }) {
+      looked.push(last)
+      const next = looked.length * limit < (script.endpointCount ?? 0) ? (`ep_${looked.length}` as const) : null
+      return { forgottenCount: 0, next }
     },
     async checkpoint() {},
   }
@@ -58,7 +62,7 @@ function aJanitor(script: Script = {}) {
     },
   } as unknown as JanitorDeps
   const options = { retentionMs: 30 * DAY, leaseMs: MINUTE }
-  return { janitor: createJanitor(deps, options), asked, deleted, settledCount: () => settledCount }
+  return { janitor: createJanitor(deps, options), asked, deleted, looked, settledCount: () => settledCount }
 }
 
 test('whoever delivers is told once when something expired, and not when the lease was lost or nothing was overdue', async () => {
@@ -102,4 +106,10 @@ test('forgetting ends at its next step when the daemon stops', async () => {
   const { janitor, deleted } = aJanitor({ oldCount: 1_000_000, onDelete: () => stopping.abort() })
   await janitor.forgetOld(stopping.signal)
   expect(deleted).toHaveLength(1)
+})
+
+test('all endpoints are looked at, each once, a few at a time', async () => {
+  const { janitor, looked } = aJanitor({ endpointCount: 200 })
+  await janitor.forgetOld(new AbortController().signal)
+  expect(looked).toEqual([null, 'ep_1', 'ep_2', 'ep_3'])
 })

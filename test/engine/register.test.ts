@@ -2,13 +2,16 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { createCadence } from '../../src/core/cadence.ts'
 import { DAY, type EpochMs, epochMs, HOUR, MINUTE, SECOND } from '../../src/core/time.ts'
 import { createRegistrar, type RegistrationInput } from '../../src/engine/register.ts'
 import type { GuardUrl } from '../../src/ports.ts'
 import type { Registered, Registration, Task } from '../../src/store/store.ts'
 
 const NOW = epochMs(Date.UTC(2026, 10, 22, 12))
-const SETTINGS = { taskDeadlineMs: 24 * HOUR, intervalMinMs: 2 * SECOND, intervalMaxMs: MINUTE }
+const SETTINGS = { taskDeadlineMs: 24 * HOUR }
+/** A query is worth so little waiting that it is made as soon as it may. */
+const CADENCE = { intervalMinMs: 2 * SECOND, intervalMaxMs: MINUTE, pollCostMs: 1 }
 const KINDS: readonly string[] = ['virtual-model-generation', 'image-translation']
 
 const guardUrl: GuardUrl = (url) =>
@@ -55,6 +58,7 @@ function aRegistrar(answer: (registration: Registration) => Registered = kept, n
       },
       guardUrl,
       clock: { now: () => now },
+      cadences: { ...createCadence(CADENCE), priceFactorOf: () => 1 },
       onRegistered: (registered) => told.push(registered),
     },
     SETTINGS,

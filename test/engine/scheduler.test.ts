@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest'
 import { after, type EpochMs, SECOND } from '../../src/core/time.ts'
+import { createCadences } from '../../src/engine/cadences.ts'
 import { createScheduler, type SchedulerDeps } from '../../src/engine/scheduler.ts'
 import type { PollRecord, Store } from '../../src/store/store.ts'
 import { START, standingClock } from '../support/store.ts'
@@ -9,6 +10,8 @@ import { aDueTask } from './due.ts'
 
 type Query = SchedulerDeps['upstream']['query']
 type Effects = Parameters<Store['recordPolls']>[0]['effects']
+
+const CADENCE = { intervalMinMs: SECOND, intervalMaxMs: SECOND, pollCostMs: SECOND }
 
 /** Every claim hands out as much as it is asked for, or `perClaim`. */
 function aScheduler(
@@ -49,6 +52,7 @@ function aScheduler(
     },
   }
   const note = ({ event }: { event: string }) => void events.push(event)
+  const log = { debug: note, info: note, warn: note, error: note }
   const scheduler = createScheduler(
     {
       store,
@@ -61,14 +65,15 @@ function aScheduler(
       clock: standingClock,
       newId: (prefix: string) => `${prefix}_1`,
       random: () => 0.5,
-      log: { debug: note, info: note, warn: note, error: note },
+      log,
+      cadences: createCadences({ store: { listCadences: async () => [] }, log }, CADENCE),
       wakeBy: (at: EpochMs) => void woken.push(at),
       onSettled: () => {},
     } as unknown as SchedulerDeps,
     {
       concurrency: 2,
       budget: { rate: 10 },
-      cadence: { intervalMinMs: SECOND, intervalMaxMs: SECOND },
+      cadence: CADENCE,
       leaseMs: 90_000,
     },
   )

@@ -34,6 +34,14 @@ describe('media', () => {
     expect((await problemOf(response, 415)).detail).toContain('missing')
   })
 
+  test('where a body may be left out, one without a content-type is 415 and not taken for none', async () => {
+    const { app } = anApp()
+    const send = (body: Uint8Array<ArrayBuffer> | null) =>
+      app.request('/v1/endpoints/ep_1/test', { method: 'POST', headers: BEARER, body })
+    await problemOf(await send(new TextEncoder().encode('{"type":"task.failed"}')), 415)
+    expect((await send(null)).status).not.toBe(415)
+  })
+
   test.each(['gzip', 'br', 'gzip, identity'])('content-encoding %s is 415', async (encoding) => {
     await problemOf(await anApp().post('/v1/tasks', GOOD, { 'content-encoding': encoding }), 415)
   })

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import type { Endpoint } from '../../src/core/endpoint.ts'
+import { epochMs } from '../../src/core/time.ts'
 import type { DeliveryFilter } from '../../src/store/store.ts'
 import { aDelivery, anApp, anAttempt, anEndpoint, NOW, problemOf } from './fakes.ts'
 
@@ -101,6 +102,17 @@ describe('redelivering', () => {
   test.each([
     [{ status: 'paused' }, /ep_1 is paused.*Resume it/],
     [{ status: 'disabled', disabledReason: 'gone' }, /ep_1 is disabled, because it answered 410 Gone.*Resume it/],
+    [
+      {
+        status: 'disabled',
+        disabledReason: 'secret_unreadable',
+        secrets: [
+          { createdAt: NOW, expiresAt: null },
+          { createdAt: NOW, expiresAt: epochMs(NOW + 60_000) },
+        ],
+      },
+      /ep_1 was sealed with another key.*overlap of 0s.*signs until 2026-11-22T12:01:00\.000Z/,
+    ],
   ] satisfies [Partial<Endpoint>, RegExp][])('to an endpoint that is %j is 409', async (endpoint, said) => {
     const { post, woken } = redelivering(endpoint)
     expect((await problemOf(await post('/v1/deliveries/dlv_1/redeliver'), 409)).detail).toMatch(said)

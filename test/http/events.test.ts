@@ -1,9 +1,10 @@
 /** Reading events over HTTP: pages with a cursor that holds, waiting for the next one, and trying an endpoint. */
 
 import { describe, expect, test } from 'vitest'
+import { AppError } from '../../src/core/errors.ts'
 import type { SignedEvent } from '../../src/core/webhook-headers.ts'
 import type { PulledEvent, Puller } from '../../src/http/events.ts'
-import { anApp, NOW } from './fakes.ts'
+import { anApp, NOW, problemOf } from './fakes.ts'
 
 const BODY = '{"type":"task.succeeded","data":{"big":9007199254740993}}'
 
@@ -63,6 +64,14 @@ describe('pulling', () => {
     expect(acknowledged).toEqual([])
     await get('/v1/events?endpointId=ep_1&after=9')
     expect(acknowledged).toEqual([['ep_1', 9]])
+  })
+
+  test('for an endpoint or a cursor that is refused, nothing counts as arrived', async () => {
+    const { puller, acknowledged } = aPuller([[]])
+    const pull = () => Promise.reject(new AppError('invalid', 'beyond the last event'))
+    const { get } = anApp({ puller: { ...puller, pull } })
+    await problemOf(await get('/v1/events?endpointId=ep_1&after=9'), 422)
+    expect(acknowledged).toEqual([])
   })
 
   test('waits for the next event, and answers as soon as it is there', async () => {

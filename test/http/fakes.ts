@@ -217,6 +217,7 @@ export function anApp({ store, ...parts }: AppParts = {}) {
     log,
     clock,
     token: TOKEN,
+    readToken: null,
     health: { isLive: () => true, isReady: () => ({ ok: true, reasons: [] }) },
     puller: { pull: async () => [], acknowledge: async () => {} },
     trials: {

@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
+import { createCadence } from '../../src/core/cadence.ts'
 import type { EndpointId, LeaseToken } from '../../src/core/ids.ts'
 import type { Outcome } from '../../src/core/task.ts'
 import { after, DAY, HOUR, MINUTE, SECOND } from '../../src/core/time.ts'
@@ -27,6 +28,7 @@ import { faultsIn, type OpenApiDocument, operationsOf } from '../support/openapi
 import { ANY_HOST, countingIds } from '../support/store.ts'
 import { aClock, anApp, TOKEN } from './fakes.ts'
 
+const CADENCE = { intervalMinMs: SECOND, intervalMaxMs: MINUTE, pollCostMs: SECOND }
 const REQUESTS = Number(process.env['FUZZ_REQUESTS'] ?? 50_000)
 const SEED = Number(process.env['SEED'] ?? 1)
 const TIME_MS_MAX = Math.max(120_000, REQUESTS * 4)
@@ -70,9 +72,10 @@ function aWorld() {
       },
       guardUrl,
       clock,
+      cadences: { ...createCadence(CADENCE), priceFactorOf: () => 1 },
       onRegistered: () => {},
     },
-    { taskDeadlineMs: DAY, intervalMinMs: SECOND, intervalMaxMs: MINUTE },
+    { taskDeadlineMs: DAY },
   )
   const errors: unknown[] = []
   const quiet = () => {}

@@ -141,6 +141,8 @@ describe('redelivering by a filter', () => {
     [{ status: 'canceled' }, '/status'],
     [{ status: 'exhausted', since: '2100-01-01T00:00:00Z' }, '/since'],
     [{ status: 'exhausted', eventType: '' }, '/eventType'],
+    // It would find nothing, and say so as if there were nothing.
+    [{ status: 'exhausted', eventType: 'task.suceeded' }, '/eventType'],
   ])('with %j is 422 and names %s', async (body, pointer) => {
     const { post, begun } = recovering()
     expect((await problemOf(await post('/v1/deliveries/redeliver', body), 422)).errors).toMatchObject([{ pointer }])
@@ -314,7 +316,9 @@ describe('one task', () => {
     const at = (seconds: number) => epochMs(NOW + seconds * 1_000)
     const poll = (pollNumber: number, seconds: number, reason: string | null) => ({
       pollNumber,
+      firstPollNumber: 1,
       askedAt: at(seconds),
+      firstAskedAt: at(1),
       durationMs: 20,
       observation: reason === null ? 'finished' : 'running',
       detail: 'x',
@@ -354,6 +358,7 @@ describe('one task', () => {
       reason: 'it takes a while',
       nextPollAt: '2026-11-22T12:00:03.000Z',
     })
+    expect(entries[2]).toMatchObject({ pollNumber: 2, firstPollNumber: 1, firstAt: '2026-11-22T12:00:01.000Z' })
     expect(entries[3]).toMatchObject({ status: 'succeeded', eventId: 'evt_1' })
     expect(entries[6]).toMatchObject({ deliveryId: 'dlv_1', attemptNumber: 2, verdict: 'delivered', statusCode: 204 })
     await problemOf(await get('/v1/tasks/task_02/timeline'), 404)

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { createCadence } from '../../src/core/cadence.ts'
 import type { LeaseToken } from '../../src/core/ids.ts'
 import type { Outcome } from '../../src/core/task.ts'
 import { after, HOUR, SECOND } from '../../src/core/time.ts'
@@ -12,6 +13,8 @@ import { anApp, problemOf } from './fakes.ts'
 
 const GOOD = { taskId: 'aidge-1', callbackUrl: 'https://example.com/hook?key=1' }
 
+const CADENCE = { intervalMinMs: SECOND, intervalMaxMs: SECOND, pollCostMs: SECOND }
+
 function aDaemon() {
   const store = openAt(join(aDirectory(), 'ringback.db'))
   const registrar = createRegistrar(
@@ -20,9 +23,10 @@ function aDaemon() {
       upstream: { kinds: () => ['virtual-model-generation'], idsPerQuery: () => 1, credentialOf: () => 'aidge' },
       guardUrl: (url) => ({ isAllowed: true, url }),
       clock: standingClock,
+      cadences: { ...createCadence(CADENCE), priceFactorOf: () => 1 },
       onRegistered: () => {},
     },
-    { taskDeadlineMs: HOUR, intervalMinMs: SECOND, intervalMaxMs: SECOND },
+    { taskDeadlineMs: HOUR },
   )
   const { get, post } = anApp({ store, registrar, clock: standingClock })
   const read = async (response: Response | Promise<Response>) => (await (await response).json()) as Answer

@@ -14,7 +14,7 @@ import type { HostRoom, Registration, Store } from '../../src/store/store.ts'
 export const START: EpochMs = epochMs(1_767_225_600_000)
 
 /** No host holds anybody back. */
-export const ANY_HOST: HostRoom = { full: [], left: () => Number.POSITIVE_INFINITY }
+export const ANY_HOST: HostRoom = { max: Number.POSITIVE_INFINITY, left: new Map() }
 
 export function countingIds(): NewId {
   let count = 0

@@ -60,7 +60,7 @@ export interface WorldScript {
 export const OPTIONS: EngineOptions = {
   pollConcurrency: 16,
   budget: { rate: 100 },
-  cadence: { intervalMinMs: SECOND, intervalMaxMs: 60 * SECOND },
+  cadence: { intervalMinMs: SECOND, intervalMaxMs: 60 * SECOND, pollCostMs: SECOND / 2 },
   taskDeadlineMs: DAY,
   pollLeaseMs: 90 * SECOND,
   deliveryConcurrency: 64,

@@ -83,6 +83,7 @@ export function aTask(differences: Partial<DueTask> = {}): DueTask {
     deadlineAt: epochMs(1_735_776_000_000),
     dueAt: epochMs(1_735_689_600_000),
     pollCount: 0,
+    runningAt: null,
     suspicion: null,
     unavailableCount: 0,
     lastObservation: null,
