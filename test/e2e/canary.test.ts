@@ -389,7 +389,7 @@ test('through a day with refusals, echoes, TLS faults and failures no secret lea
   expect(hooks.received.some(({ bytes }) => bytes.includes(' v1a,'))).toBe(true)
   expect(upstream.signs.length).toBeGreaterThan(20)
   expect(new Set(daemon.lines.map((line) => line['level']))).toEqual(new Set(['debug', 'info', 'warn', 'error']))
-}, 90_000)
+}, 240_000)
 
 /** Commands beside a running daemon: with its token, with a wrong one, and with what does not belong on a command line. */
 async function commandsAgainst({ daemon, directory, env }: Running): Promise<readonly Written[]> {

@@ -166,7 +166,7 @@ test('headers and bodies that come byte by byte are cut off with 408 in time, an
   expectUndisturbed(await waits)
   expect(stderr()).toBe('')
   expect((await daemon.request('/v1/tasks?taskId=x')).body).toMatchObject({ items: [] })
-}, 90_000)
+}, 240_000)
 
 test('twelve hundred connections that say nothing lock nobody out', async () => {
   const { daemon, port, stderr } = await aStage()

@@ -37,7 +37,7 @@ test('sixteen file handles to spare: fewer deliveries at once, no attempt used u
   expect(db.prepare('select max(attempt_count) from _deliveries').pluck().get()).toBe(1)
   db.close()
   expect(await daemon.kill('SIGTERM')).toBe(0)
-}, 90_000)
+}, 240_000)
 
 /** After the start: Node opens the files of a program all at once when it loads them. */
 function limitSpareHandles({ child }: DaemonProcess, spareCount: number): boolean {
@@ -77,7 +77,7 @@ function residentMax({ child }: DaemonProcess): number {
 
 test.skipIf(process.platform !== 'linux')(
   'a hundred thousand deliveries that wait need no more memory than two thousand do',
-  { timeout: 180_000, ...MEASURED },
+  { timeout: 300_000, ...MEASURED },
   async () => {
     // Measured: 140 and 147 MiB. A delivery kept in memory would be 100 MiB more, and the heap has no room for that.
     const few = await residentMaxMib(2_000, 1_000)

@@ -41,7 +41,7 @@ test('a 410 reaches the operator as a signed endpoint.disabled, and shows in the
   const daemon = await startDaemonProcess(env)
   const body = { taskId: 'picture-1', callbackUrl: `${receiver.url}/gone` }
   await daemon.request('/v1/tasks', { method: 'POST', body })
-  const hook = await receiver.next((one) => one.path.startsWith('/operator'), 10_000)
+  const hook = await receiver.next((one) => one.path.startsWith('/operator'), 60_000)
   new Webhook(SECRET).verify(hook.body, hook.headers as Record<string, string>)
   expect(JSON.parse(hook.body)).toMatchObject({ type: 'endpoint.disabled', data: { reason: 'gone', name: null } })
 

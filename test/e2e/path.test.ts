@@ -61,7 +61,7 @@ test('a registered task id becomes one signed webhook', async () => {
   const { receiver, env } = await aStage()
   const daemon = await startDaemonProcess(env)
   const task = await register(daemon, 'picture-1', `${receiver.url}/hooks`)
-  const hook = await receiver.next((one) => one.isVerified, 10_000)
+  const hook = await receiver.next((one) => one.isVerified, 60_000)
   // The official library verifies it too, by the machine's own clock.
   new Webhook(SECRET).verify(hook.body, hook.headers as Record<string, string>)
   expect(JSON.parse(hook.body)).toMatchObject({
@@ -79,10 +79,10 @@ test('a late subscriber hears of the same event at once, and nobody is asked aga
   const { sandbox, receiver, env } = await aStage()
   const daemon = await startDaemonProcess(env)
   await register(daemon, 'picture-1', `${receiver.url}/early`)
-  const early = await receiver.next((one) => one.path === '/early', 10_000)
+  const early = await receiver.next((one) => one.path === '/early', 60_000)
   const asked = sandbox.stats().queryCount
   await register(daemon, 'picture-1', `${receiver.url}/late`)
-  const late = await receiver.next((one) => one.path === '/late', 10_000)
+  const late = await receiver.next((one) => one.path === '/late', 60_000)
   expect(late.headers['webhook-id']).toBe(early.headers['webhook-id'])
   expect(late.body).toBe(early.body)
   expect(sandbox.stats().queryCount).toBe(asked)
@@ -141,7 +141,7 @@ test('kill -9 in the middle loses nothing: every acknowledged task is told, unde
       acknowledged.push((await register(daemon, `t-${life}-${index}`, `${receiver.url}/hooks`)).id)
     }
     // While polls and deliveries of this life and the last are under way.
-    await receiver.next(() => true, 10_000)
+    await receiver.next(() => true, 60_000)
     expect(await daemon.kill('SIGKILL')).toBe('SIGKILL')
     const db = new Database(path)
     expect(db.pragma('integrity_check', { simple: true })).toBe('ok')
@@ -149,7 +149,7 @@ test('kill -9 in the middle loses nothing: every acknowledged task is told, unde
   }
   const daemon = await startDaemonProcess(env)
   const told = () => new Set(receiver.received.map((one) => (JSON.parse(one.body) as { data: { id: string } }).data.id))
-  await receiver.next(() => told().size === acknowledged.length, 30_000)
+  await receiver.next(() => told().size === acknowledged.length, 60_000)
   expect(told()).toEqual(new Set(acknowledged))
   expect(receiver.eventIds.size).toBe(acknowledged.length)
   const bodies = new Map<string, string>()
@@ -170,7 +170,7 @@ test('SIGTERM gives back what a slow receiver holds, without costing it an attem
   for (let index = 0; index < 50; index += 1) {
     ids.push((await register(daemon, `picture-${index}`, `${receiver.url}/hooks`)).id)
   }
-  await receiver.next(() => receiver.received.length === ids.length, 20_000)
+  await receiver.next(() => receiver.received.length === ids.length, 60_000)
   const before = Date.now()
   expect(await daemon.kill('SIGTERM')).toBe(0)
   expect(Date.now() - before).toBeLessThan(10_000)
@@ -185,7 +185,7 @@ test('a second signal ends at once', async () => {
   const { receiver, env } = await aStage('ok', { behave: () => ({ kind: 'hang' }) })
   const daemon = await startDaemonProcess({ ...env, RINGBACK_SHUTDOWN_GRACE: '30s' })
   await register(daemon, 'picture-1', `${receiver.url}/hooks`)
-  await receiver.next(() => true, 10_000)
+  await receiver.next(() => true, 60_000)
   const before = Date.now()
   daemon.child.kill('SIGTERM')
   await daemon.logged('daemon.stopping')
@@ -202,7 +202,7 @@ test('a stranger reads the state with the sqlite3 shell while the daemon runs', 
   const { receiver, path, env } = await aStage()
   const daemon = await startDaemonProcess(env)
   await register(daemon, 'picture-1', `${receiver.url}/hooks`)
-  await receiver.next((one) => one.isVerified, 10_000)
+  await receiver.next((one) => one.isVerified, 60_000)
   const query = 'select t.status, d.attempt_count from tasks t join deliveries d on d.task_id = t.task_id'
   expect(execFileSync('sqlite3', ['-readonly', path, query], { encoding: 'utf8' }).trim()).toMatch(/^succeeded\|[01]$/)
 })

@@ -107,7 +107,7 @@ test('a full disk: nothing new is taken or sent, what is under way is recorded, 
   await untilReadiness(daemon, /^ready$/)
   expect(existsSync(`${path}.ballast`)).toBe(true)
   expect((await register(daemon, 'ok-after', `${receiver.url}/hooks`)).status).toBe(201)
-  await receiver.next(() => toldTasks(receiver).size === 41, 20_000)
+  await receiver.next(() => toldTasks(receiver).size === 41, 60_000)
   const marks = daemon.lines.map(({ mark }) => mark)
   expect(marks).toEqual(expect.arrayContaining(['disk_full_degraded', 'ballast_released']))
   expect(await daemon.kill('SIGTERM')).toBe(0)
@@ -440,7 +440,7 @@ test('halted for longer than its leases: what comes late is not recorded beside 
   // Half a minute of lease passes in an instant: nobody else writes while the process is halted.
   await eventually(() => endLeases(path))
   daemon.child.kill('SIGCONT')
-  await eventually(() => (remainsAt(path).deliveredEventIds.size === 16 ? true : null), 20_000)
+  await eventually(() => (remainsAt(path).deliveredEventIds.size === 16 ? true : null), 60_000)
   expect(await daemon.kill('SIGTERM')).toBe(0)
   expect(toldTasks(receiver).size).toBe(16)
   // Those whose leases had ended were sent again, under the same ids; one attempt each was recorded.

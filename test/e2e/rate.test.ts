@@ -52,7 +52,7 @@ test(
     const endpointId = (made.body as { id: string }).id
     const tasks = Array.from({ length: COUNT }, (_, index) => ({ taskId: `t${index}`, endpointId }))
     await daemon.request('/v1/tasks/bulk', { method: 'POST', body: { tasks } })
-    await receiver.next(() => receiver.received.length >= COUNT, 30_000)
+    await receiver.next(() => receiver.received.length >= COUNT, 60_000)
     // Past the first second: until then there may be fewer waiting than are granted.
     const arrivals = receiver.received.map(({ at }) => at).filter((at) => at - receiver.received[0]!.at > 1_000)
     const rate = ((arrivals.length - 1) * 1_000) / (arrivals.at(-1)! - arrivals[0]!)

@@ -50,7 +50,7 @@ async function jobOf(daemon: DaemonProcess, id: string): Promise<Job> {
   return (await daemon.request(`/v1/jobs/${id}`)).body as Job
 }
 
-test('everything is queued within seconds, oldest first, while others are answered', { timeout: 180_000 }, async () => {
+test('everything is queued within seconds, oldest first, while others are answered', { timeout: 300_000 }, async () => {
   const { env, endpointId, receiver, path } = await aStageOfFailures(COUNT)
   const daemon = await startDaemonProcess({ ...env, RINGBACK_ENDPOINT_CONCURRENCY: '1' })
   expect(await recover(daemon, endpointId, { dryRun: true })).toEqual({
@@ -101,7 +101,7 @@ test('everything is queued within seconds, oldest first, while others are answer
   expect(heard).toEqual(inOrder)
 })
 
-test('killed in the middle, again and again: none is queued twice, none left out', { timeout: 180_000 }, async () => {
+test('killed in the middle, again and again: none is queued twice, none left out', { timeout: 300_000 }, async () => {
   const { env, endpointId, receiver, path } = await aStageOfFailures(COUNT)
   const settings = { ...env, RINGBACK_ENDPOINT_CONCURRENCY: String(UNDER_WAY_MAX) }
   let daemon = await startDaemonProcess(settings)
@@ -120,7 +120,7 @@ test('killed in the middle, again and again: none is queued twice, none left out
   expect(places[0], 'it was killed in the middle').toBeLessThan(COUNT)
   await eventually(async () => ((await jobOf(daemon, id)).status === 'done' ? true : null), 60_000)
   await eventually(() => (receiver.received.length >= COUNT ? true : null), 120_000)
-  await eventually(() => (undelivered(path) === 0 ? true : null), 30_000)
+  await eventually(() => (undelivered(path) === 0 ? true : null), 60_000)
   expect(await jobOf(daemon, id)).toMatchObject({ status: 'done', totalCount: COUNT, queuedCount: COUNT })
   const heard = receiver.received.map((one) => String(one.headers['webhook-id']))
   expect(new Set(heard).size).toBe(COUNT)
@@ -136,7 +136,7 @@ function undelivered(path: string): number {
   return Number(count)
 }
 
-test('from the command line: add, list, pause, recover, follow, remove', { timeout: 60_000 }, async () => {
+test('from the command line: add, list, pause, recover, follow, remove', { timeout: 240_000 }, async () => {
   const stage = await aStageOfFailures(300)
   const daemon = await startDaemonProcess(stage.env)
   const ringback = (...args: string[]) => runProgram(args, { RINGBACK_URL: daemon.url, RINGBACK_API_TOKEN: TOKEN })

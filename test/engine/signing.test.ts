@@ -93,7 +93,7 @@ test('whenever secrets and key pairs are replaced, a receiver that knows any liv
     }),
     { numRuns: 15 },
   )
-}, 60_000)
+}, 240_000)
 
 test('who found its endpoint by URL and replaces the daemon’s secret is understood by both for the overlap', async () => {
   const world = createWorld({ receive: () => UNAVAILABLE })

@@ -53,7 +53,7 @@ test.each([
   ['the power fails at the n-th point', strikesOnce('power_loss'), 100],
   ['the n-th port call fails once', fails((count, n) => count === n), 20],
   ['every port call fails from the n-th on', fails((count, n) => count >= n), 20],
-])('nothing is lost and nothing is told twice when %s', { timeout: 120_000 }, async (_, enumerate, pointsMin) => {
+])('nothing is lost and nothing is told twice when %s', { timeout: 300_000 }, async (_, enumerate, pointsMin) => {
   const wrong: string[] = []
   let n = 1
   for (; n < POINTS_MAX; n += 1) {

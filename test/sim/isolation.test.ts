@@ -44,7 +44,7 @@ async function live(neighbour: Character): Promise<Ledger> {
 
 test.each(['silent', 'unreachable', 'failing'] as const)(
   'a receiver beside one that is %s is told as early as without it',
-  { timeout: 60_000 },
+  { timeout: 240_000 },
   async (character) => {
     const alone = waitsOf(await live('healthy'))
     const ledger = await live(character)

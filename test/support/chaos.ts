@@ -67,7 +67,7 @@ export async function untilRandomInstant(random: () => number, msMax: number): P
 }
 
 /** Looks again and again; for what shows only by asking. Throws after `timeoutMs`. */
-export async function eventually<T>(look: () => T | null | Promise<T | null>, timeoutMs = 30_000): Promise<T> {
+export async function eventually<T>(look: () => T | null | Promise<T | null>, timeoutMs = 60_000): Promise<T> {
   const endAt = Date.now() + timeoutMs
   for (;;) {
     const found = await look()
