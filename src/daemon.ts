@@ -45,17 +45,8 @@ export interface Daemon {
   readonly stopped: Promise<{ exitCode: number }>
 }
 
-/**
- * In a thread of its own SQLite and the flushes of the disk hold up nothing on the wire. Sources that are not built cannot
- * be loaded by a thread: tests of the daemon in their own process have the store there.
- */
-export type StorePlace = 'thread' | 'process'
-
-export interface DaemonParts {
-  readonly log: Log
-  readonly version: string
-  readonly storePlace: StorePlace
-}
+/** Sources that are not built cannot be loaded by a thread: there, in tests, the store is in the daemon's own. */
+const HAS_STORE_THREAD = import.meta.url.endsWith('.js')
 
 /** The vendor's own limit for an answer; a longer wait would only hold a slot. */
 const QUERY_TIMEOUT_MS = 30 * SECOND
@@ -72,7 +63,7 @@ const WATCH = { cpuMs: systemCpuMs, silentMsMax: 30 * SECOND }
 const STALLED_EXIT_CODE = 70
 
 /** @throws ConfigError (also for a port that is taken), LockedError, DamagedError */
-export async function startDaemon(config: Config, { log, version, storePlace }: DaemonParts): Promise<Daemon> {
+export async function startDaemon(config: Config, { log, version }: { log: Log; version: string }): Promise<Daemon> {
   const { promise: stopped, resolve: resolveStopped } = withResolvers<{ exitCode: number }>()
   const onDamaged = (error: DamagedError) => {
     log.error({ event: 'store.damaged', error }, error.message)
@@ -83,7 +74,7 @@ export async function startDaemon(config: Config, { log, version, storePlace }: 
   const path = databasePathOf(config.databaseUrl)
   const onStalled = () => resolveStopped({ exitCode: STALLED_EXIT_CODE })
   const vaultKey = parseSecretKey(config.secretKey)
-  const store = await openStore(storePlace, { path, vaultKey }, { log, onDamaged })
+  const store = await openStore({ path, vaultKey }, { log, onDamaged })
   const undo: (() => Promise<unknown>)[] = [() => store.close()]
   try {
     const secrets = keepSecrets(config, path)
@@ -201,12 +192,9 @@ function openOutgoing(
   return { guardUrl: guard.judgeUrl, post, upstream, close }
 }
 
-async function openStore(
-  place: StorePlace,
-  { path, vaultKey }: Omit<StoreThreadData, 'port'>,
-  near: NearWorld,
-): Promise<Store> {
-  if (place === 'process') {
+/** In a thread of its own neither SQLite nor a flush of the disk holds up what is on the wire. */
+async function openStore({ path, vaultKey }: Omit<StoreThreadData, 'port'>, near: NearWorld): Promise<Store> {
+  if (!HAS_STORE_THREAD) {
     const vault = vaultKey === null ? undefined : createVault(vaultKey)
     const world = { clock: systemClock, newId: systemNewId, disk: DISK_SETTINGS, vault }
     return openSqliteStore({ ...near, ...world, path })

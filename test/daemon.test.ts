@@ -53,7 +53,7 @@ function aPlace(settings: Readonly<Record<string, string>> = {}) {
     const events: string[] = []
     const note = ({ event }: { event: string }) => void events.push(event)
     const log: Log = { debug: note, info: note, warn: note, error: note }
-    const daemon = await startDaemon({ ...config, ...changes }, { log, version: 'test', storePlace: 'process' })
+    const daemon = await startDaemon({ ...config, ...changes }, { log, version: 'test' })
     onTestFinished(() => daemon.stop())
     return {
       daemon,

@@ -122,7 +122,7 @@ async function setStage(
   closers.push(receiver.close)
   const config = demoConfig(folder, sandbox, count)
   const log = createLog({ level: config.logLevel, destination: cli.io.stderr })
-  const daemon = await startDaemon(config, { log, version: cli.version, storePlace: 'thread' })
+  const daemon = await startDaemon(config, { log, version: cli.version })
   closers.push(daemon.stop)
   receiver.trust(daemon.signingSecret)
   return { sandbox, receiver, daemon }

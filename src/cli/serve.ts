@@ -21,7 +21,7 @@ export function addServe(program: Command, cli: Cli): void {
       await runUntilStopped(cli, log, async () => {
         // Loaded late: only this command needs the database driver.
         const { startDaemon } = await import('../daemon.ts')
-        const daemon = await startDaemon(config, { log, version: cli.version, storePlace: 'thread' })
+        const daemon = await startDaemon(config, { log, version: cli.version })
         if (isForEyes(cli.io.stderr, cli.io.env) && !isJson(command)) greet(cli, daemon)
         return daemon
       })
