@@ -352,6 +352,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: null,
     says: 'a move of the clock that the store refuses is tried again for ever, in one turn of the event loop',
     changes: one('engine/clock-watch.ts', 'retryAt = after(clock.now(), RETRY_MS)', 'void [after, RETRY_MS]'),
+    test: { file: 'test/engine/clock.test.ts', title: 'tried again after a second and not at once' },
   },
   {
     name: 'rounding-unforgiven',
@@ -436,7 +437,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'filter-too-strict',
     number: null,
     says: 'an endpoint that chose two types is told of the first alone',
-    changes: one('store/sqlite/deliveries.ts', 'value = e.type', 'key = 0 and value = e.type'),
+    changes: one('store/sqlite/deliveries.ts', '.includes(event.type)', '[0]?.includes(event.type)'),
+    test: { file: 'test/store/sqlite/contract.test.ts', title: 'the choice holds for late subscribers too' },
   },
   {
     name: 'backlog-left-behind',
