@@ -53,6 +53,9 @@ export interface Dispatcher {
   drain(graceMs: number): Promise<void>
 }
 
+/** Gives a slot back, once. `hasAnswered`: whether the host did; null when that is not known. */
+type Free = (hasAnswered: boolean | null) => void
+
 export function createDispatcher(deps: DispatcherDeps, options: DispatcherOptions): Dispatcher {
   const { store, post, clock, newId, random, log } = deps
   const inFlight = createInFlight(clock)
@@ -74,14 +77,14 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       lease,
       limit,
       endpointConcurrency,
-      inFlight: inFlightByEndpoint,
+      // As it is now: what ends from here on is recorded after this claim.
+      inFlight: new Map(inFlightByEndpoint),
       hosts: hostSlots.room(),
       recoveringMax,
     })
     for (const delivery of claimed.deliveries) {
-      const host = hostOf(delivery.url)
-      takeSlot(delivery, host)
-      inFlight.track((signal) => attempt(delivery, host, lease.token, signal))
+      const free = takeSlot(delivery)
+      inFlight.track((signal) => attempt(delivery, free, lease.token, signal))
     }
     // A full page may have left others behind.
     return claimed.deliveries.length === limit ? null : claimed.nextClaimAt
@@ -89,31 +92,32 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
 
   async function attempt(
     delivery: DueDelivery,
-    host: string,
+    free: Free,
     leaseToken: LeaseToken,
     signal: AbortSignal,
   ): Promise<void> {
-    let hasAnswered: boolean | null = null
     try {
       const startedAt = clock.now()
       const noteHandles = handleSlots.take()
       const exchange = await send(delivery, signal)
       noteHandles(exchange.result, busySlots)
-      hasAnswered = hasHostAnswered(exchange.result)
       const now = clock.now()
       const { scheduleMs } = options
       const chance = random()
       const judgement = judge({ delivery, result: exchange.result, now, scheduleMs, random: chance })
       const record = { delivery, leaseToken, startedAt, exchange, ...judgement, random: chance }
-      const { applied } = await store.recordAttempts({ now, records: [record] })
-      logAttempt(record, host, applied)
+      const recording = store.recordAttempts({ now, records: [record] })
+      // The claim that fills the slot comes after the record, and returns when both are on disk: waiting for the record first
+      // would leave the slot empty for as long as a commit takes.
+      free(hasHostAnswered(exchange.result))
+      logAttempt(record, (await recording).applied)
     } catch (error) {
       log.error(
         { event: 'attempt.failed', deliveryId: delivery.id, error },
         'an attempt could not be recorded; the delivery is attempted again when its lease ends',
       )
     } finally {
-      freeSlot(delivery, host, hasAnswered)
+      free(null)
     }
   }
 
@@ -126,30 +130,32 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
     return withoutEcho(await post(request, signal), headers)
   }
 
-  function takeSlot({ endpointId }: DueDelivery, host: string): void {
+  function takeSlot({ endpointId, url }: DueDelivery): Free {
+    const host = hostOf(url)
+    let isTaken = true
     busySlots += 1
     hostSlots.take(host)
     inFlightByEndpoint.set(endpointId, (inFlightByEndpoint.get(endpointId) ?? 0) + 1)
+    return (hasAnswered) => {
+      if (!isTaken) return
+      isTaken = false
+      busySlots -= 1
+      hostSlots.free(host, hasAnswered)
+      const rest = (inFlightByEndpoint.get(endpointId) ?? 1) - 1
+      if (rest === 0) inFlightByEndpoint.delete(endpointId)
+      else inFlightByEndpoint.set(endpointId, rest)
+      deps.onFree()
+    }
   }
 
-  /** After the record: an endpoint's slot is free when nothing of its attempt can happen any more. */
-  function freeSlot({ endpointId }: DueDelivery, host: string, hasAnswered: boolean | null): void {
-    busySlots -= 1
-    hostSlots.free(host, hasAnswered)
-    const rest = (inFlightByEndpoint.get(endpointId) ?? 1) - 1
-    if (rest === 0) inFlightByEndpoint.delete(endpointId)
-    else inFlightByEndpoint.set(endpointId, rest)
-    deps.onFree()
-  }
-
-  function logAttempt({ delivery, exchange, verdict }: AttemptRecord, host: string, applied: number): void {
+  function logAttempt({ delivery, exchange, verdict }: AttemptRecord, applied: number): void {
     const { id, eventId, endpointId, attemptNumber } = delivery
     const fields = {
       event: 'delivery.attempted',
       deliveryId: id,
       eventId,
       endpointId,
-      host,
+      host: hostOf(delivery.url),
       attemptNumber,
       isProbe: delivery.isProbe,
       status: exchange.result.kind === 'response' ? exchange.result.status : null,

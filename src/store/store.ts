@@ -298,7 +298,7 @@ export interface Store extends JobStore, OperatorStore, PullStore {
 
   /**
    * Writes what came of attempts, and what it means for the health of their endpoints (core/endpoint-health.ts). `give_back`
-   * leaves no trace behind.
+   * leaves no trace behind. A claim that is called later sees it, and is on disk no sooner.
    */
   recordAttempts(params: { now: EpochMs; records: readonly AttemptRecord[] }): Promise<{ applied: number }>
 

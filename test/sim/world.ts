@@ -399,6 +399,8 @@ export function createWorld(plan: Plan, chaosOf: Chaos): World {
     await Promise.race([old.engine.stop(graceMs), old.gone, ...patience])
     if (old.isDead()) return
     await old.inner.close()
+    // What waited is written while it closes, and it may die of that.
+    if (old.isDead()) return
     const isTroubled = mayWait || ledger.blows.some(({ kind }) => kind === 'stopped')
     if (!isTroubled) check([L7_stopsInTime], { tookMs: time.now() - startedAt, graceMs })
     noteBlow(ledger, 'restart', time.now())

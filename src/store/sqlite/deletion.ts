@@ -7,7 +7,7 @@ import type Database from 'better-sqlite3'
 import type { EndpointId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
 import type { DeletionResult } from '../jobs.ts'
-import { IS_FREE } from './delivery-claim.ts'
+import { IS_FREE } from './claim-sql.ts'
 import type { JobTable } from './jobs.ts'
 
 /** What is canceled together with the endpoint: most backlogs are smaller. */

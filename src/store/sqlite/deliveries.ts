@@ -7,7 +7,7 @@ import type { DeliveryId, EndpointId, EventId, TaskId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
 import type { NewId } from '../../ports.ts'
 import type { AttemptRecord } from '../attempts.ts'
-import { IS_FREE } from './delivery-claim.ts'
+import { IS_FREE } from './claim-sql.ts'
 import type { TurnTable } from './turns.ts'
 
 export interface RedeliverableRow {

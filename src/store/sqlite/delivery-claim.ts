@@ -14,13 +14,11 @@ import type { DeliveryId, EndpointId, EventId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
 import type { ClaimDeliveries } from '../store.ts'
 import { type ClaimRoom, createClaimRoom, slotsMaxOf } from './claim-room.ts'
+import { IS_FREE, LIMIT } from './claim-sql.ts'
 import type { CustomHeaderTable } from './custom-headers.ts'
 import { type EndpointHealthTable, earlierOf, type ProbedEndpoint } from './endpoint-health.ts'
 import type { SecretTable } from './secrets.ts'
 import type { EndpointTurn, TurnTable } from './turns.ts'
-
-/** No lease is on it that counts: those of other owners are a dead daemon's. */
-export const IS_FREE = '(lease_token is null or lease_expires_at <= :now or lease_owner <> :owner)'
 
 interface ClaimedRow {
   readonly id: DeliveryId
@@ -50,7 +48,7 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
      where seq in (
        select seq from _deliveries
        where status = 'pending' and endpoint_id = :endpointId and next_attempt_at <= :now and ${IS_FREE}
-       order by next_attempt_at limit :limit)
+       order by next_attempt_at ${LIMIT})
      returning seq`,
   )
   const claimLongestDue = db.prepare<[object], { seq: number }>(

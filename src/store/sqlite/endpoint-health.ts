@@ -21,6 +21,7 @@ import type { DeliveryId, EndpointId, TaskId } from '../../core/ids.ts'
 import type { OperatorFact } from '../../core/operator-event.ts'
 import { after, type EpochMs, earliest } from '../../core/time.ts'
 import type { AttemptRecord } from '../attempts.ts'
+import { LIMIT } from './claim-sql.ts'
 import type { OperatorEventTable } from './operator-events.ts'
 import type { TurnTable } from './turns.ts'
 
@@ -66,7 +67,7 @@ export function createEndpointHealthTable(
   const dueProbes = db.prepare<[{ now: number; limit: number }], ProbedEndpoint>(
     `select id, url, host, concurrency_max as concurrencyMax from _endpoints
      where probe_at <= :now and status = 'disabled' and due_at is not null and url is not null
-     order by probe_at limit :limit`,
+     order by probe_at ${LIMIT}`,
   )
   const nextProbe = db.prepare<[{ now: number }], { at: EpochMs }>(
     `select probe_at as at from _endpoints

@@ -6,8 +6,9 @@
  * on a slow disk); while one group commits the next gathers, so the cost of a flush is shared by more steps the slower
  * the disk is.
  *
- * A step that throws is undone alone, by its savepoint; the others of its group go on. When the commit itself fails,
- * nothing of the group is on disk.
+ * A step that throws is undone alone; the others of its group go on. That costs only a group that has one (decision 0010):
+ * it is undone as a whole and run again with a savepoint around each step. When the commit itself fails, nothing of the
+ * group is on disk.
  *
  * Two things can keep all steps from being written for a while, and neither is an error: another program holds the lock,
  * or the disk is full. What a step does then is its patience.
@@ -132,7 +133,7 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
     lock.taken()
     const group = nextGroup()
     if (queue.length > 0) schedule()
-    runGroup(group)
+    runGroup(group, runBare)
   }
 
   /** On a full disk what makes room goes first, and alone: the others might not fit, and would undo it. */
@@ -150,37 +151,60 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
     return tooMany === -1 ? queue.length : Math.max(1, tooMany)
   }
 
-  function runGroup(group: readonly Waiting[]): void {
+  function runGroup(group: readonly Waiting[], runStep: (waiting: Waiting) => () => void): void {
     const settle: (() => void)[] = []
     try {
       for (const waiting of group) settle.push(runStep(waiting))
       commit.run()
     } catch (error) {
+      const isOfOneStep = settle.length < group.length && !isOfGroup(error)
       if (db.inTransaction) rollback.run()
-      return failGroup(group, error)
+      return isOfOneStep ? runAgainApart(group) : failGroup(group, error)
     }
     const displaced = disk.displaced()
     if (displaced !== null) return failGroup(group, new DamagedError(displaced))
     for (const run of settle) run()
   }
 
+  function runAgainApart(group: readonly Waiting[]): void {
+    try {
+      begin.run()
+    } catch (error) {
+      if (!isBusy(error)) return failGroup(group, error)
+      queue.unshift(...group)
+      return retryLater()
+    }
+    runGroup(group, runApart)
+  }
+
   /** Returns how to tell the step's owner, once the commit has succeeded. */
-  function runStep({ step, resolve, reject }: Waiting): () => void {
+  function runBare({ step, resolve }: Waiting): () => void {
+    const value = step()
+    return () => resolve(value)
+  }
+
+  /** As `runBare`, for a step that may throw: it is undone, and the group goes on. */
+  function runApart({ step, resolve, reject }: Waiting): () => void {
     savepoint.run()
     try {
       const value = step()
       release.run()
       return () => resolve(value)
     } catch (error) {
-      // A disk that fails, or has no room, ends the whole transaction: then the group has failed, not the step.
-      if (!db.inTransaction || isDamage(error) || isFull(error)) throw error
+      if (isOfGroup(error)) throw error
       undo.run()
       release.run()
       return () => reject(error)
     }
   }
 
+  /** A disk that fails, or has no room, ends the whole transaction: then the group has failed, not the step. */
+  function isOfGroup(error: unknown): boolean {
+    return !db.inTransaction || isDamage(error) || isFull(error)
+  }
+
   function retryLater(): void {
+    if (isScheduled) return
     isScheduled = true
     clock.wakeAt(lock.nextTryAt(), flush)
   }

@@ -10,6 +10,7 @@ import type { DueTask, Outcome, SettledTask, TaskStatus } from '../../core/task.
 import { type EpochMs, earliest } from '../../core/time.ts'
 import type { NewId } from '../../ports.ts'
 import type { Lease, PollRecord, Registration, Task } from '../store.ts'
+import { IS_FREE, LIMIT } from './claim-sql.ts'
 import type { DeliveryTable } from './deliveries.ts'
 import type { EndpointAddress } from './endpoints.ts'
 
@@ -89,7 +90,6 @@ export function createTaskTable(
     `insert into _subscriptions (task_id, endpoint_id, created_at) values (:id, :endpointId, :now)
      on conflict (task_id, endpoint_id) do nothing`,
   )
-  const isFree = '(lease_token is null or lease_expires_at <= :now or lease_owner <> :owner)'
   /**
    * The index is named: left to itself, and knowing nothing of how many are pending, SQLite takes the one of the states for
    * whatever goes by the deadline, and sorts all pending tasks once a second (63 ms with 100 000 of them, 2 µs by this one).
@@ -98,7 +98,7 @@ export function createTaskTable(
     db.prepare<[object], DueRow>(
       `update _tasks set lease_token = :token, lease_owner = :owner, lease_expires_at = :expiresAt
        where rowid in (select rowid from _tasks indexed by ${index}
-         where status = 'pending' and ${condition} and ${isFree} order by ${order} limit :limit)
+         where status = 'pending' and ${condition} and ${IS_FREE} order by ${order} ${LIMIT})
        returning ${DUE_COLUMNS}`,
     )
   const isInQueue = 'credential = :credential and kind = :kind and (poll_count = 0) = :isNew'

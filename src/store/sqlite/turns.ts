@@ -19,6 +19,7 @@ import {
 import { grantAt, heldArrival, spentArrival } from '../../core/gcra.ts'
 import type { EndpointId } from '../../core/ids.ts'
 import { after, type EpochMs, latest } from '../../core/time.ts'
+import { LIMIT } from './claim-sql.ts'
 
 /** An endpoint that has something to send, with what it may have. */
 export interface EndpointTurn {
@@ -62,7 +63,7 @@ export function createTurnTable(db: Database.Database) {
      where status = 'enabled' and url is not null and due_at is not null and due_at <= :now
        and id not in (select value from json_each(:full)) and host not in (select value from json_each(:fullHosts))
        and (slots is null or :isRecoveringAllowed)
-     order by due_at limit :limit`,
+     order by due_at ${LIMIT}`,
   )
   const busy = db.prepare<[string], BusyEndpoint>(
     `select e.id, e.concurrency_max as concurrencyMax, e.slots
