@@ -18,19 +18,13 @@ export type DeliveryStatus = keyof typeof DELIVERY_TRANSITIONS
 
 export const DELIVERY_STATUSES = Object.keys(DELIVERY_TRANSITIONS) as readonly DeliveryStatus[]
 
-/** What the dispatcher needs to know of a delivery in order to send it and to judge what came of it. */
-export interface DueDelivery {
+/** What has to be known of a delivery to judge what came of an attempt, and to record it. */
+export interface AttemptedDelivery {
   readonly id: DeliveryId
   readonly eventId: EventId
   readonly endpointId: EndpointId
-  readonly url: string
   /** How many attempts its endpoint may have at once while it works. */
   readonly slotsMax: number
-  readonly body: string
-  /** Each of them signs. */
-  readonly signers: readonly Signer[]
-  /** What its receiver wants besides ours. */
-  readonly headers: CustomHeaders
   /** 1-based, counting every attempt that was made, by the schedule or by a person. */
   readonly attemptNumber: number
   /** Attempts by the schedule so far; those of a person do not use it up. */
@@ -41,6 +35,16 @@ export interface DueDelivery {
   readonly isProbe: boolean
   /** Where the delivery returns to when a person's attempt fails. */
   readonly statusBefore: DeliveryStatus
+}
+
+/** With all that it takes to send it. */
+export interface DueDelivery extends AttemptedDelivery {
+  readonly url: string
+  readonly body: string
+  /** Each of them signs. */
+  readonly signers: readonly Signer[]
+  /** What its receiver wants besides ours. */
+  readonly headers: CustomHeaders
 }
 
 /** Why no status line came from the receiver. */

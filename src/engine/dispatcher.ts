@@ -11,7 +11,13 @@
  * - after the record: nothing, it is on disk.
  */
 
-import { type AttemptResult, type DueDelivery, describeResult, judge } from '../core/delivery.ts'
+import {
+  type AttemptedDelivery,
+  type AttemptResult,
+  type DueDelivery,
+  describeResult,
+  judge,
+} from '../core/delivery.ts'
 import type { EndpointId, LeaseToken } from '../core/ids.ts'
 import type { SigningKey } from '../core/signature.ts'
 import { after, type EpochMs } from '../core/time.ts'
@@ -105,12 +111,19 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       const { scheduleMs } = options
       const chance = random()
       const judgement = judge({ delivery, result: exchange.result, now, scheduleMs, random: chance })
-      const record = { delivery, leaseToken, startedAt, exchange, ...judgement, random: chance }
+      const record = {
+        delivery: withoutLetter(delivery),
+        leaseToken,
+        startedAt,
+        exchange,
+        ...judgement,
+        random: chance,
+      }
       const recording = store.recordAttempts({ now, records: [record] })
       // The claim that fills the slot comes after the record, and returns when both are on disk: waiting for the record first
       // would leave the slot empty for as long as a commit takes.
       free(hasHostAnswered(exchange.result))
-      logAttempt(record, (await recording).applied)
+      logAttempt(record, delivery.url, (await recording).applied)
     } catch (error) {
       log.error(
         { event: 'attempt.failed', deliveryId: delivery.id, error },
@@ -148,14 +161,14 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
     }
   }
 
-  function logAttempt({ delivery, exchange, verdict }: AttemptRecord, applied: number): void {
+  function logAttempt({ delivery, exchange, verdict }: AttemptRecord, url: string, applied: number): void {
     const { id, eventId, endpointId, attemptNumber } = delivery
     const fields = {
       event: 'delivery.attempted',
       deliveryId: id,
       eventId,
       endpointId,
-      host: hostOf(delivery.url),
+      host: hostOf(url),
       attemptNumber,
       isProbe: delivery.isProbe,
       status: exchange.result.kind === 'response' ? exchange.result.status : null,
@@ -170,6 +183,11 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
   }
 
   return { tick, drain: inFlight.drain }
+}
+
+/** What was sent is not wanted back: the store may be in another thread, where every byte of a record is a copy. */
+function withoutLetter({ url: _, body: __, signers: ___, headers: ____, ...rest }: DueDelivery): AttemptedDelivery {
+  return rest
 }
 
 function isSuccess(result: AttemptResult): boolean {

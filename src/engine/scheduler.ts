@@ -12,7 +12,7 @@
 
 import { packQueries } from '../core/batch.ts'
 import { type BudgetEffect, type BudgetSettings, budgetEffectOf } from '../core/budget.ts'
-import type { CadenceSettings } from '../core/cadence.ts'
+import type { CadenceRecord, CadenceSettings } from '../core/cadence.ts'
 import { decide } from '../core/decision.ts'
 import type { LeaseToken } from '../core/ids.ts'
 import { describe } from '../core/observation.ts'
@@ -115,7 +115,7 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
     for (const answer of answers) cadences.hear(credential, answer, isSettledBy(answer, records))
     const learnt = answers.map(({ task, observation, askedAt }) => budgetEffectOf(observation, task.kind, askedAt))
     // One was paid for with the claim.
-    const spent: BudgetEffect = { kind: 'spent', queryCount: Math.max(0, queryCount - 1) }
+    const spent: BudgetEffect | null = queryCount > 1 ? { kind: 'spent', queryCount: queryCount - 1 } : null
     const effects = [...learnt, spent].flatMap((effect) =>
       effect === null ? [] : [{ credential, effect, settings: options.budget }],
     )
@@ -123,6 +123,19 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
     for (const answer of answers) logAnswer(answer, records)
     if (settled.length > 0) deps.onSettled()
     for (const { decision } of records) if (decision.kind === 'poll_again') deps.wakeBy(decision.nextPollAt)
+  }
+
+  /** What is forgotten is learned again: it must not keep a daemon from stopping as it should. */
+  async function recordLearned(learned: readonly CadenceRecord[]): Promise<void> {
+    if (learned.length === 0) return
+    try {
+      await store.recordPolls({ now: clock.now(), records: [], effects: [], cadences: learned })
+    } catch (error) {
+      log.warn(
+        { event: 'cadence.unrecorded', error },
+        'what was learned last of how long tasks take could not be recorded',
+      )
+    }
   }
 
   function toRecord(
@@ -197,8 +210,7 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
     },
     async drain(graceMs) {
       await inFlight.drain(graceMs)
-      const learned = cadences.takeAll()
-      if (learned.length > 0) await store.recordPolls({ now: clock.now(), records: [], effects: [], cadences: learned })
+      await recordLearned(cadences.takeAll())
     },
   }
 }

@@ -1,12 +1,12 @@
 /** What is kept of attempts: as they are recorded, and as people see them. */
 
-import type { DueDelivery, NoResponseReason, Verdict } from '../core/delivery.ts'
+import type { AttemptedDelivery, NoResponseReason, Verdict } from '../core/delivery.ts'
 import type { AttemptId, DeliveryId, LeaseToken } from '../core/ids.ts'
 import type { EpochMs } from '../core/time.ts'
 import type { Exchange, Timings } from '../ports.ts'
 
 export interface AttemptRecord {
-  readonly delivery: DueDelivery
+  readonly delivery: AttemptedDelivery
   readonly leaseToken: LeaseToken
   readonly startedAt: EpochMs
   readonly exchange: Exchange

@@ -75,20 +75,24 @@ describe('an id', () => {
 })
 
 describe('an event id', () => {
-  const params = { databaseId: 'db_1', taskId: 'task_1', outcome: 'succeeded' } as const
+  const params = { databaseId: 'db_1', taskId: 'task_01jcxk7q4m8f3w6z9t2b5n0hrd', outcome: 'succeeded' } as const
 
   test('is a pure function of what the event tells', () => {
     expect(eventIdOf(params)).toBe(eventIdOf({ ...params }))
     // Receivers keep these for days to tell repeats: another spelling would make every redelivery look new.
-    expect(eventIdOf(params)).toBe('evt_m9r33qpenngn4mwf6nycsy4mg235ym4b')
+    expect(eventIdOf(params)).toBe('evt_01jcxk7q4myphre183ee32ceqjt4accgsf')
     expect(isId('evt', eventIdOf(params))).toBe(true)
+  })
+
+  test('begins with the time of its task, so that events of one time are neighbours in every index', () => {
+    expect(eventIdOf(params)).toMatch(/^evt_01jcxk7q4m[0-9a-z]{24}$/)
   })
 
   test('differs with the database, the task and the outcome', () => {
     const ids = [
       params,
       { ...params, databaseId: 'db_2' },
-      { ...params, taskId: 'task_2' as const },
+      { ...params, taskId: 'task_01jcxk7q4m8f3w6z9t2b5n0hre' as const },
       { ...params, outcome: 'failed' },
     ].map(eventIdOf)
     expect(new Set(ids).size).toBe(4)

@@ -40,7 +40,7 @@ function aScheduler(
       claimed.push(limit)
       const tasks = Array.from({ length: Math.min(limit, perClaim) }, () => {
         count += 1
-        return aDueTask({ id: `task_${count}`, taskId: String(count) })
+        return aDueTask({ id: `task_${count}`, taskId: String(count), submittedAt: START })
       })
       return { tasks, nextClaimAt: nextClaimAts[credential] ?? null }
     },
@@ -128,14 +128,27 @@ test('a task about which nothing was heard is given back, and a query that was a
   ])
 })
 
+test('what was learned last and cannot be recorded keeps nobody from stopping', async () => {
+  const later = after(START, 10 * SECOND)
+  const observation = { kind: 'running', status: 'running', isKnownWord: true } as const
+  const query: Query = async (tasks) => ({
+    answers: tasks.map((task) => {
+      return { task, observation, askedAt: later, answeredAt: later, httpStatus: 200, requestId: null }
+    }),
+    queryCount: 1,
+  })
+  const { scheduler, events } = aScheduler(query, { isRecording: false })
+  await scheduler.tick()
+  await turns()
+  await scheduler.drain(0)
+  expect(events).toEqual(['query.failed', 'query.failed', 'cadence.unrecorded'])
+})
+
 test('a query that was never sent costs nothing more', async () => {
   const { scheduler, effects } = aScheduler(async () => ({ answers: [], queryCount: 0 }))
   await scheduler.tick()
   await turns()
-  expect(effects.map(({ effect }) => effect)).toEqual([
-    { kind: 'spent', queryCount: 0 },
-    { kind: 'spent', queryCount: 0 },
-  ])
+  expect(effects).toEqual([])
 })
 
 test('of several credentials the one that may ask first says when to come again', async () => {

@@ -180,7 +180,10 @@ function observe({ name, params, heldCount, calledAt }: StoreCall, result: unkno
         if (ledger.tokens.has(id)) note(ledger, 'lease_expired_rescued')
         ledger.tokens.set(id, lease.token)
       }
-      for (const delivery of deliveries) ledger.claims.set(`${delivery.eventId} ${delivery.url}`, delivery)
+      for (const delivery of deliveries) {
+        ledger.claims.set(`${delivery.eventId} ${delivery.url}`, delivery)
+        ledger.claimedUrls.set(delivery.id, delivery.url)
+      }
       return
     }
     case 'recordPolls':
@@ -276,7 +279,9 @@ function noteRecord(record: Records[number], calledAt: number, now: EpochMs, wor
 /** What an attempt has made of its endpoint, by what stands on disk now. */
 function noteHealth({ delivery, verdict }: AttemptRecord, calledAt: number, world: Surroundings): void {
   const { ledger, time } = world
-  const { endpointId, url, isProbe } = delivery
+  const { endpointId, isProbe } = delivery
+  const url = ledger.claimedUrls.get(delivery.id)
+  if (url === undefined) throw new Error(`${delivery.id} was recorded and never claimed`)
   const { status, disabled_reason: reason } = world.standingOf(endpointId) ?? { status: 'deleted' }
   if (status === 'deleted') return
   const known = ledger.probing.get(endpointId)

@@ -659,7 +659,8 @@ function groupBy<T extends { readonly delivery_id: string }>(items: readonly T[]
 /** Ended longer ago than the retention: the janitor may have taken it, also before anybody had looked at the rows. */
 function mayBeForgotten(ledger: Ledger, id: string): boolean {
   const settledAt = ledger.firstSeen.get(id)?.settledAt
-  if (settledAt === undefined) return isForgetful(ledger) && ledger.marks.has('retention_forgot')
+  // It has ended since it was registered, and nobody saw when.
+  if (settledAt === undefined) return isForgetful(ledger)
   return settledAt < ledger.wallMax - ledger.plan.options.retentionMs
 }
 

@@ -4,7 +4,7 @@
  */
 
 import type { AttemptResult, DueDelivery } from '../../src/core/delivery.ts'
-import type { EndpointId, LeaseToken } from '../../src/core/ids.ts'
+import type { DeliveryId, EndpointId, LeaseToken } from '../../src/core/ids.ts'
 import type { DueTask } from '../../src/core/task.ts'
 import type { EpochMs } from '../../src/core/time.ts'
 import type { Plan } from './faults.ts'
@@ -103,6 +103,8 @@ export interface Ledger {
   readonly tokens: Map<string, LeaseToken>
   /** What was last claimed for an event and a URL. */
   readonly claims: Map<string, DueDelivery>
+  /** Where each delivery goes that was claimed, by its id. */
+  readonly claimedUrls: Map<DeliveryId, string>
   readonly tellings: Map<string, Telling>
   readonly eventOf: Map<string, string>
   readonly bodyOf: Map<string, string>
@@ -148,6 +150,7 @@ export function createLedger(plan: Plan, upstream: SimulatedUpstream): Ledger {
     retryAt: new Map(),
     tokens: new Map(),
     claims: new Map(),
+    claimedUrls: new Map(),
     tellings: new Map(),
     eventOf: new Map(),
     bodyOf: new Map(),
