@@ -112,7 +112,7 @@ async function settleAll(store) {
 }
 
 async function deliverAll(store) {
-  const hosts = { max: Number.POSITIVE_INFINITY, left: new Map() }
+  const hosts = { max: Number.POSITIVE_INFINITY, left: new Map(), slow: new Set() }
   for (;;) {
     const now = systemClock.now()
     const lease = { token: systemNewId('lse'), expiresAt: now + 60_000 }

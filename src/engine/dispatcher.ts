@@ -27,7 +27,7 @@ import type { AttemptRecord } from '../store/attempts.ts'
 import type { Store } from '../store/store.ts'
 import { withoutEcho } from './echo.ts'
 import { createHandleSlots } from './handle-slots.ts'
-import { createHostSlots } from './host-slots.ts'
+import { type AttemptAtHost, createHostSlots } from './host-slots.ts'
 import { createInFlight } from './in-flight.ts'
 
 export interface DispatcherDeps {
@@ -59,14 +59,14 @@ export interface Dispatcher {
   drain(graceMs: number): Promise<void>
 }
 
-/** Gives a slot back, once. `hasAnswered`: whether the host did; null when that is not known. */
-type Free = (hasAnswered: boolean | null) => void
+/** Gives a slot back, once, with what is known of the host by now. */
+type Free = (end: AttemptAtHost | null) => void
 
 export function createDispatcher(deps: DispatcherDeps, options: DispatcherOptions): Dispatcher {
   const { store, post, clock, newId, random, log } = deps
   const inFlight = createInFlight(clock)
   const inFlightByEndpoint = new Map<EndpointId, number>()
-  /** What all that failed lately may hold together, or one host whatever its endpoints: others always find the rest. */
+  /** What all that failed lately or is slow may hold together, or one host whatever its endpoints: others find the rest. */
   const recoveringMax = Math.ceil(options.concurrency / 2)
   const hostSlots = createHostSlots(Math.max(recoveringMax, options.endpointConcurrency))
   const handleSlots = createHandleSlots(options.concurrency, log)
@@ -122,7 +122,7 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       const recording = store.recordAttempts({ now, records: [record] })
       // The claim that fills the slot comes after the record, and returns when both are on disk: waiting for the record first
       // would leave the slot empty for as long as a commit takes.
-      free(hasHostAnswered(exchange.result))
+      free(atHost(exchange))
       logAttempt(record, delivery.url, (await recording).applied)
     } catch (error) {
       log.error(
@@ -149,11 +149,11 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
     busySlots += 1
     hostSlots.take(host)
     inFlightByEndpoint.set(endpointId, (inFlightByEndpoint.get(endpointId) ?? 0) + 1)
-    return (hasAnswered) => {
+    return (end) => {
       if (!isTaken) return
       isTaken = false
       busySlots -= 1
-      hostSlots.free(host, hasAnswered)
+      hostSlots.free(host, end)
       const rest = (inFlightByEndpoint.get(endpointId) ?? 1) - 1
       if (rest === 0) inFlightByEndpoint.delete(endpointId)
       else inFlightByEndpoint.set(endpointId, rest)
@@ -195,8 +195,8 @@ function isSuccess(result: AttemptResult): boolean {
 }
 
 /** A refusal is one endpoint's word and says nothing about its neighbours; silence is its host's. Null: not known. */
-function hasHostAnswered(result: AttemptResult): boolean | null {
-  return result.kind === 'own_fault' ? null : result.kind === 'response'
+function atHost({ result, durationMs }: Exchange): AttemptAtHost | null {
+  return result.kind === 'own_fault' ? null : { hasAnswered: result.kind === 'response', durationMs }
 }
 
 /** A callback URL's path and query may be a secret of its owner. */

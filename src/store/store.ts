@@ -143,6 +143,8 @@ export interface HostRoom {
   readonly max: number
   /** Of those that have something under way, or failed lately. */
   readonly left: ReadonlyMap<string, number>
+  /** Those that took long to answer. */
+  readonly slow: ReadonlySet<string>
 }
 
 /** A claim of deliveries, with the slots that it may fill. */
@@ -155,7 +157,7 @@ export interface ClaimDeliveries {
   readonly endpointConcurrency: number
   readonly inFlight: ReadonlyMap<EndpointId, number>
   readonly hosts: HostRoom
-  /** At once to all the endpoints together that failed lately. */
+  /** At once to all the endpoints together that failed lately, or are slow. */
   readonly recoveringMax: number
 }
 

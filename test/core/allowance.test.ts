@@ -9,6 +9,7 @@ import {
   bearingOf,
   endpointPace,
   holdMs,
+  isSlow,
   restMs,
 } from '../../src/core/allowance.ts'
 import { DAY, epochMs, MINUTE, SECOND } from '../../src/core/time.ts'
@@ -90,9 +91,15 @@ test.each([
   expect(bearingOf(result)).toBe(bearing)
 })
 
-test('no rate is no spacing', () => {
-  expect(endpointPace(null).spacingMs).toBe(0)
-  expect(endpointPace(0.5).spacingMs).toBe(2_000)
+test('no rate is no spacing, and whoever has only failed for ten seconds is sent at most twenty a second', () => {
+  const spacings = (failingMs: number) => [null, 100, 0.5].map((rate) => endpointPace(rate, failingMs).spacingMs)
+  expect(spacings(0)).toEqual([0, 10, 2_000])
+  expect(spacings(10 * SECOND - 1)).toEqual([0, 10, 2_000])
+  expect(spacings(10 * SECOND)).toEqual([50, 50, 2_000])
+})
+
+test('slow is what takes longer than a second', () => {
+  expect([0, 1_000, 1_001].map(isSlow)).toEqual([false, false, true])
 })
 
 test('Retry-After of a 429 or a 503 holds up a whole endpoint for as long as it says, but no longer than a minute', () => {

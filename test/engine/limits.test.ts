@@ -206,6 +206,40 @@ describe('a dead receiver', () => {
   })
 })
 
+test('receivers that answer well and slowly leave half of the slots to the quick ones', async () => {
+  const receiveMs = (url: string) => (url.includes('slow-') ? 5 * SECOND : 10)
+  const world = createWorld({ receiveMs, options: { budget: { rate: 1_000 }, deliveryConcurrency: 16 } })
+  for (let index = 0; index < 400; index += 1)
+    await world.register({ taskId: `slow${index}`, callbackUrl: `https://slow-${index % 4}.example/hooks` })
+  // Each has answered once by then; before, nobody could know.
+  await world.clock.runFor(10 * SECOND)
+  const from = world.clock.now()
+  await register(world, OTHER, 50, 'other')
+  await world.clock.runFor(2 * SECOND)
+  expect(postsTo(world, OTHER, from)).toHaveLength(50)
+  await world.clock.runFor(48 * SECOND)
+  const slowCount = world.posted.filter(({ url, at }) => url.includes('slow-') && at >= from).length
+  expect([slowCount > 75, slowCount <= 88]).toEqual([true, true])
+})
+
+test('a receiver that answers 500 at once, again and again, is sent twenty a second until its first success', async () => {
+  let isBroken = true
+  const receive = ({ url }: PostRequest) =>
+    url === SLOW && isBroken ? ({ kind: 'response', status: 500, retryAfter: null } as const) : NO_CONTENT
+  const world = createWorld({ receive, receiveMs: 2, options: { budget: { rate: 10_000 } } })
+  await register(world, SLOW, 300)
+  await world.clock.runFor(15 * SECOND)
+  const from = world.clock.now()
+  await register(world, SLOW, 800, 'more')
+  await world.clock.runFor(20 * SECOND)
+  expect(postsTo(world, SLOW, from).length / 20).toBeGreaterThan(19)
+  expect(postsTo(world, SLOW, from).length / 20).toBeLessThan(21)
+  isBroken = false
+  const healedAt = world.clock.now()
+  await world.clock.runFor(2 * SECOND)
+  expect(postsTo(world, SLOW, healedAt).length).toBeGreaterThan(350)
+})
+
 test('endpoints with very different backlogs are served alike', async () => {
   const world = createWorld({
     receiveMs: 500,

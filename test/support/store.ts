@@ -14,7 +14,7 @@ import type { HostRoom, Registration, Store } from '../../src/store/store.ts'
 export const START: EpochMs = epochMs(1_767_225_600_000)
 
 /** No host holds anybody back. */
-export const ANY_HOST: HostRoom = { max: Number.POSITIVE_INFINITY, left: new Map() }
+export const ANY_HOST: HostRoom = { max: Number.POSITIVE_INFINITY, left: new Map(), slow: new Set() }
 
 export function countingIds(): NewId {
   let count = 0

@@ -53,7 +53,7 @@ export interface WorldScript {
   readonly answerMs?: number
   /** The receiver's answer to a POST; null never answers. */
   readonly receive?: (request: PostRequest, nth: number) => AttemptResult | null
-  readonly receiveMs?: number
+  readonly receiveMs?: number | ((url: string) => number)
   readonly options?: Partial<EngineOptions>
 }
 
@@ -226,7 +226,7 @@ function scriptedUpstream(
 
 function scriptedPost(
   receive: NonNullable<WorldScript['receive']>,
-  latencyMs: number,
+  receiveMs: NonNullable<WorldScript['receiveMs']>,
   { clock, posted, peak, life }: Surroundings & { posted: Posted[] },
 ): Post {
   let underWay = 0
@@ -236,6 +236,7 @@ function scriptedPost(
     peak.posts = Math.max(peak.posts, underWay)
     const startedAt = clock.now()
     const said = receive(request, posted.filter((one) => one.url === request.url).length)
+    const latencyMs = typeof receiveMs === 'number' ? receiveMs : receiveMs(request.url)
     const isHeard = await untilLater(clock, said === null ? request.deadlineMs : latencyMs, signal, life)
     underWay -= 1
     const result: AttemptResult = !isHeard

@@ -1,18 +1,18 @@
-/** What one claim may still take: counted down in all, for each endpoint, for each host, and for those that failed lately. */
+/** What one claim may still take: counted down in all, for each endpoint, for each host, and for those that hold slots long. */
 
 import { allowedSlots } from '../../core/allowance.ts'
 import type { EndpointId } from '../../core/ids.ts'
 import type { ClaimDeliveries } from '../store.ts'
 import type { DueEndpoints, EndpointTurn } from './turns.ts'
 
-type Limited = Pick<EndpointTurn, 'id' | 'concurrencyMax' | 'slots'>
+type Limited = Pick<EndpointTurn, 'id' | 'host' | 'concurrencyMax' | 'slots'>
 
 export interface ClaimRoom {
   inAll(): number
   ofHost(host: string): number
-  of(endpoint: Limited & Pick<EndpointTurn, 'host'>): number
+  of(endpoint: Limited): number
   /** They were claimed. */
-  take(endpoint: Limited & Pick<EndpointTurn, 'host'>, count: number): void
+  take(endpoint: Limited, count: number): void
   /** What there is no room for, so that it need not be looked at. */
   passedBy(): Pick<DueEndpoints, 'full' | 'fullHosts' | 'isRecoveringAllowed'>
 }
@@ -28,10 +28,15 @@ export function createClaimRoom(params: ClaimDeliveries, busy: readonly Limited[
   const takenOfHosts = new Map<string, number>()
   const full = new Set<EndpointId>()
   let inAll = params.limit
-  let ofRecovering = params.recoveringMax
+  /** What failed lately, or is slow, holds its slots long: all of it shares a part of them. */
+  let ofLong = params.recoveringMax
   for (const one of busy) {
     if (ofEndpoint(one) <= 0) full.add(one.id)
-    if (one.slots !== null) ofRecovering -= underWay.get(one.id) ?? 0
+    if (isLong(one)) ofLong -= underWay.get(one.id) ?? 0
+  }
+
+  function isLong({ slots, host }: Limited): boolean {
+    return slots !== null || hosts.slow.has(host)
   }
 
   function ofEndpoint(one: Limited): number {
@@ -45,19 +50,21 @@ export function createClaimRoom(params: ClaimDeliveries, busy: readonly Limited[
   return {
     inAll: () => inAll,
     ofHost,
-    of: (one) =>
-      Math.max(0, Math.min(inAll, ofEndpoint(one), ofHost(one.host), one.slots === null ? inAll : ofRecovering)),
+    of: (one) => Math.max(0, Math.min(inAll, ofEndpoint(one), ofHost(one.host), isLong(one) ? ofLong : inAll)),
     take(one, count) {
       inAll -= count
       underWay.set(one.id, (underWay.get(one.id) ?? 0) + count)
       takenOfHosts.set(one.host, (takenOfHosts.get(one.host) ?? 0) + count)
-      if (one.slots !== null) ofRecovering -= count
+      if (isLong(one)) ofLong -= count
       if (ofEndpoint(one) <= 0) full.add(one.id)
     },
     passedBy: () => ({
       full: [...full],
-      fullHosts: [...new Set([...hosts.left.keys(), ...takenOfHosts.keys()])].filter((host) => ofHost(host) <= 0),
-      isRecoveringAllowed: ofRecovering > 0,
+      fullHosts: [
+        ...[...new Set([...hosts.left.keys(), ...takenOfHosts.keys()])].filter((host) => ofHost(host) <= 0),
+        ...(ofLong > 0 ? [] : hosts.slow),
+      ],
+      isRecoveringAllowed: ofLong > 0,
     }),
   }
 }

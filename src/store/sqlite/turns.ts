@@ -16,7 +16,7 @@ import {
   endpointPace,
   restMs,
 } from '../../core/allowance.ts'
-import { grantAt, heldArrival, spentArrival } from '../../core/gcra.ts'
+import { type GcraPace, grantAt, heldArrival, spentArrival } from '../../core/gcra.ts'
 import type { EndpointId } from '../../core/ids.ts'
 import { after, type EpochMs, latest } from '../../core/time.ts'
 import { LIMIT } from './claim-sql.ts'
@@ -30,13 +30,11 @@ export interface EndpointTurn {
   readonly arrivalAt: number
   readonly concurrencyMax: number | null
   readonly slots: number | null
-}
-
-interface BusyEndpoint extends Pick<EndpointTurn, 'id' | 'concurrencyMax' | 'slots'> {}
-
-interface Health extends Pick<EndpointTurn, 'rateMax' | 'arrivalAt' | 'slots'> {
   readonly failingSince: EpochMs | null
 }
+
+type BusyEndpoint = Pick<EndpointTurn, 'id' | 'host' | 'concurrencyMax' | 'slots'>
+type Health = Pick<EndpointTurn, 'rateMax' | 'arrivalAt' | 'slots' | 'failingSince'>
 
 export interface DueEndpoints {
   readonly now: EpochMs
@@ -58,7 +56,8 @@ export function createTurnTable(db: Database.Database) {
   )
   const set = db.prepare('update _endpoints set due_at = :dueAt, arrival_at = :arrivalAt where id = :id')
   const due = db.prepare<[object], EndpointTurn>(
-    `select id, url, host, rate_max as rateMax, arrival_at as arrivalAt, concurrency_max as concurrencyMax, slots
+    `select id, url, host, rate_max as rateMax, arrival_at as arrivalAt, concurrency_max as concurrencyMax, slots,
+       failing_since as failingSince
      from _endpoints
      where status = 'enabled' and url is not null and due_at is not null and due_at <= :now
        and id not in (select value from json_each(:full)) and host not in (select value from json_each(:fullHosts))
@@ -66,7 +65,7 @@ export function createTurnTable(db: Database.Database) {
      order by due_at ${LIMIT}`,
   )
   const busy = db.prepare<[string], BusyEndpoint>(
-    `select e.id, e.concurrency_max as concurrencyMax, e.slots
+    `select e.id, e.host, e.concurrency_max as concurrencyMax, e.slots
      from json_each(?) cross join _endpoints e on e.id = json_each.value`,
   )
   const nextDue = db.prepare<[{ now: number }], { dueAt: EpochMs }>(
@@ -136,12 +135,12 @@ export function createTurnTable(db: Database.Database) {
     listBusy: (ids: readonly EndpointId[]): readonly BusyEndpoint[] => busy.all(JSON.stringify(ids)),
 
     /** How many may leave now by the endpoint's rate. */
-    grantedCount: ({ arrivalAt, rateMax }: EndpointTurn, now: EpochMs, wantedCount: number): number =>
-      grantAt(arrivalAt, endpointPace(rateMax), now, wantedCount).grantedCount,
+    grantedCount: (turn: EndpointTurn, now: EpochMs, wantedCount: number): number =>
+      grantAt(turn.arrivalAt, paceOf(turn, now), now, wantedCount).grantedCount,
 
     /** `sentCount` leave now, and the next may be wanted at `wantedAt`. */
     moveOn(turn: EndpointTurn, now: EpochMs, sentCount: number, wantedAt: EpochMs | null): void {
-      const pace = endpointPace(turn.rateMax)
+      const pace = paceOf(turn, now)
       const arrivalAt = sentCount === 0 ? turn.arrivalAt : spentArrival(turn.arrivalAt, pace, now, sentCount)
       const { grantedCount, nextGrantAt } = grantAt(arrivalAt, pace, now, 1)
       const grantedAt = grantedCount > 0 ? now : nextGrantAt
@@ -149,10 +148,10 @@ export function createTurnTable(db: Database.Database) {
     },
 
     /** It asked to be left alone until then; a person may want something of it sent before. */
-    hold(id: EndpointId, until: EpochMs): void {
+    hold(id: EndpointId, until: EpochMs, now: EpochMs): void {
       const row = health.get(id)
       if (row === undefined) return
-      hold.run({ id, until, arrivalAt: heldArrival(row.arrivalAt, endpointPace(row.rateMax), until) })
+      hold.run({ id, until, arrivalAt: heldArrival(row.arrivalAt, paceOf(row, now), until) })
     },
 
     /** An attempt came to an end. Who bears it badly gets fewer at once; who is silent with one at once rests after each. */
@@ -166,9 +165,13 @@ export function createTurnTable(db: Database.Database) {
         return
       }
       const until = after(now, restMs(now - (row.failingSince ?? now)))
-      rest.run({ id, slots, arrivalAt: heldArrival(row.arrivalAt, endpointPace(row.rateMax), until), until })
+      rest.run({ id, slots, arrivalAt: heldArrival(row.arrivalAt, paceOf(row, now), until), until })
     },
   }
+}
+
+function paceOf({ rateMax, failingSince }: Pick<EndpointTurn, 'rateMax' | 'failingSince'>, now: EpochMs): GcraPace {
+  return endpointPace(rateMax, failingSince === null ? 0 : now - failingSince)
 }
 
 export type TurnTable = ReturnType<typeof createTurnTable>

@@ -10,7 +10,7 @@ import type { AttemptResult, DueDelivery } from '../../../src/core/delivery.ts'
 import type { EndpointId } from '../../../src/core/ids.ts'
 import { type EpochMs, MINUTE, SECOND } from '../../../src/core/time.ts'
 import type { Store } from '../../../src/store/store.ts'
-import { aDirectory, openAt, START } from '../../support/store.ts'
+import { ANY_HOST, aDirectory, openAt, START } from '../../support/store.ts'
 import { at, attempted, claimDeliveries, FAILED, OK, settle } from '../contract.ts'
 
 const A = 'https://a.example/hooks'
@@ -189,7 +189,7 @@ test('all that failed lately share a part of the slots, and the others have the 
 test('many URLs of one host do not hide the others behind them', async () => {
   const urls = Array.from({ length: 10 }, (_, index) => `https://one.example/${index}`)
   const stage = await aStage(...urls, B)
-  const hosts = { max: 10, left: new Map([['one.example', 1]]) }
+  const hosts = { max: 10, left: new Map([['one.example', 1]]), slow: new Set<string>() }
   const { deliveries } = await claimDeliveries(stage.store, 'a', START, {
     ...ROOMY,
     limit: 4,
@@ -200,11 +200,24 @@ test('many URLs of one host do not hide the others behind them', async () => {
 
 test('a full host is passed by, and one with some room gets that much', async () => {
   const stage = await aStage('https://one.example/1', 'https://one.example/2', 'https://one.example/3', B)
-  const hosts = { max: 10, left: new Map([['one.example', 2]]) }
+  const hosts = { max: 10, left: new Map([['one.example', 2]]), slow: new Set<string>() }
   const some = await claimDeliveries(stage.store, 'a', START, { ...ROOMY, hosts })
   expect(urlsOf(some.deliveries).toSorted()).toEqual([B, 'https://one.example/1', 'https://one.example/2'])
-  const full = { max: 0, left: new Map([['one.example', 0]]) }
+  const full = { max: 0, left: new Map([['one.example', 0]]), slow: new Set<string>() }
   expect((await claimDeliveries(stage.store, 'b', START, { ...ROOMY, hosts: full })).deliveries).toEqual([])
+})
+
+test('slow hosts share what those may have that failed lately, and what they hold counts', async () => {
+  const urls = Array.from({ length: 6 }, (_, index) => `https://slow-${index}.example/hooks`)
+  const stage = await aStage(...urls, B)
+  const hosts = { ...ANY_HOST, slow: new Set(urls.map((url) => new URL(url).host)) }
+  const first = await claimDeliveries(stage.store, 'a', START, { ...ROOMY, hosts, recoveringMax: 2 })
+  expect(urlsOf(first.deliveries)).toEqual([...urls.slice(0, 2), B])
+  const inFlight = new Map(first.deliveries.map(({ endpointId }) => [endpointId, 1]))
+  const again = await claimDeliveries(stage.store, 'b', START, { ...ROOMY, hosts, inFlight, recoveringMax: 2 })
+  expect(again.deliveries).toEqual([])
+  const later = await claimDeliveries(stage.store, 'c', START, { ...ROOMY, hosts, inFlight, recoveringMax: 3 })
+  expect(urlsOf(later.deliveries)).toEqual([urls[2]])
 })
 
 test('an endpoint that is resumed with a backlog begins with one at a time; without, with all it may have', async () => {
