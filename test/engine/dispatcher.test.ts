@@ -20,20 +20,24 @@ function exchanged(result: Exchange['result']): Exchange {
 const OK = exchanged({ kind: 'response', status: 204, retryAfter: null })
 
 /** Every claim hands out at most two deliveries, and says when the next may be due. */
-function aDispatcher(post: Post, { isRecording = true, applied = 1 } = {}) {
+function aDispatcher(post: Post, { isRecording = true, applied = 1, recorded = Promise.resolve() } = {}) {
+  const calls: string[] = []
   const claims: { limit: number; inFlight: ReadonlyMap<EndpointId, number> }[] = []
   const records: AttemptRecord[] = []
   const lines: Line[] = []
   let freeCount = 0
   const store: DispatcherDeps['store'] = {
     async claimDueDeliveries({ limit, inFlight }) {
-      claims.push({ limit, inFlight: new Map(inFlight) })
+      calls.push('claim')
+      claims.push({ limit, inFlight })
       const deliveries = Array.from({ length: Math.min(limit, 2) }, () => aDueDelivery())
       return { deliveries, nextClaimAt: START }
     },
     async recordAttempts(params) {
+      calls.push('record')
       if (!isRecording) throw new Error('the store is gone')
       records.push(...params.records)
+      await recorded
       return { applied }
     },
   }
@@ -49,11 +53,12 @@ function aDispatcher(post: Post, { isRecording = true, applied = 1 } = {}) {
       signingKeys: [KEY],
       onFree: () => {
         freeCount += 1
+        calls.push('free')
       },
     } as unknown as DispatcherDeps,
     { concurrency: 3, endpointConcurrency: 8, deadlineMs: 7 * SECOND, leaseMs: 60_000, scheduleMs: [0, 5 * SECOND] },
   )
-  return { dispatcher, claims, records, lines, freeCount: () => freeCount }
+  return { dispatcher, claims, records, calls, lines, freeCount: () => freeCount }
 }
 
 async function turns(): Promise<void> {
@@ -90,6 +95,25 @@ test.each<[string, Post, { isRecording?: boolean }]>([
   await dispatcher.tick()
   expect(claims[1]).toEqual({ limit: 3, inFlight: new Map() })
   await dispatcher.drain(0)
+})
+
+test('a slot is free while its record is on the way, and what fills it is claimed after the record', async () => {
+  const { dispatcher, claims, calls } = aDispatcher(async () => OK, { recorded: new Promise(() => {}) })
+  await dispatcher.tick()
+  await turns()
+  expect(calls).toEqual(['claim', 'record', 'free', 'record', 'free'])
+  await dispatcher.tick()
+  expect(claims[1]).toEqual({ limit: 3, inFlight: new Map() })
+})
+
+test('what ends after a claim was called is still under way in it: its record comes later', async () => {
+  const { dispatcher, claims } = aDispatcher(async () => OK)
+  await dispatcher.tick()
+  const claiming = dispatcher.tick()
+  const inFlight = claims[1]?.inFlight
+  await claiming
+  await turns()
+  expect([...(inFlight ?? [])]).toEqual([['ep_1', 2]])
 })
 
 test('an endpoint whose attempts have ended is not remembered', async () => {

@@ -22,7 +22,8 @@ const afterOpening = (statement: string) => [
 const one = (file: string, find: string, replace: string) => [{ file, find, replace }]
 
 const HELD = ' and lease_token = :leaseToken'
-const FREE = "'(lease_token is null or lease_expires_at <= :now or lease_owner <> :owner)'"
+// biome-ignore lint/suspicious/noTemplateCurlyInString: it is a piece of source.
+const FREE = '${IS_FREE}'
 const DELIVERED_UNSENT = `const unsent = { responseExcerpt: null, responseTruncated: false, responseHeaders: {}, remoteAddress: null }
       const success = { result: { kind: 'response' as const, status: 200, retryAfter: null }, durationMs: 0, ...unsent }
       await store.recordAttempts({ now: clock.now(), records: [{ delivery, leaseToken, startedAt: clock.now(), exchange: success, verdict: { kind: 'delivered' }, isEndpointGone: false, random: 0.5 }] })
@@ -183,7 +184,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'claims-unleased',
     number: 17,
     says: 'a claim hands out what has been handed out (the de-duplication of a batch, where a query is about one id)',
-    changes: one('store/sqlite/tasks.ts', FREE, "'(:now = :now and :owner = :owner)'"),
+    changes: one('store/sqlite/tasks.ts', FREE, '(:now = :now and :owner = :owner)'),
   },
   {
     name: 'unknown-word-fails',
@@ -219,8 +220,11 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'random-event-ids',
     number: null,
     says: 'an event id is drawn, not derived',
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: they are pieces of source.
-    changes: one('core/ids.ts', '\\n${params.outcome}`', '\\n${params.outcome}${Math.random()}`'),
+    changes: one(
+      'core/ids.ts',
+      '[databaseId, taskId, outcome]',
+      '[databaseId, taskId, outcome, String(Math.random())]',
+    ),
   },
   {
     name: 'late-subscriber-forgotten',
@@ -339,7 +343,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'leases-never-end',
     number: null,
     says: 'what was claimed and could not be recorded is claimed again only by the next process',
-    changes: one('store/sqlite/tasks.ts', FREE, "'(lease_token is null or (:now = :now and lease_owner <> :owner))'"),
+    changes: one('store/sqlite/tasks.ts', FREE, '(lease_token is null or (:now = :now and lease_owner <> :owner))'),
   },
   {
     name: 'clock-moves-nothing',
