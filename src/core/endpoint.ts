@@ -58,6 +58,11 @@ export interface Endpoint {
   readonly updatedAt: EpochMs
 }
 
+/** `chosen`: the types it wants, or null for all. */
+export function hearsOf(chosen: readonly string[] | null, type: string): boolean {
+  return chosen?.includes(type) ?? true
+}
+
 /** What a person sets, all that signs for it apart. */
 export interface EndpointSettings extends Pick<Endpoint, 'url' | 'name' | 'eventTypes' | 'rateMax' | 'concurrencyMax'> {
   /** All of them: what was set before and is not among these is gone. */

@@ -232,8 +232,8 @@ export const MUTANTS: readonly Mutant[] = [
     says: 'who subscribes to a settled task is never told',
     changes: one(
       'store/sqlite/tasks.ts',
-      'if (isNewSubscription && task.eventId !== null) deliveries.make(',
-      'if (isNewSubscription && task.eventId === null && endpoint === null) deliveries.make(',
+      'if (isNewSubscription && eventId !== null && eventType !== null)',
+      'if (isNewSubscription && eventId !== null && eventType === null)',
     ),
   },
   {
@@ -435,13 +435,13 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'filter-ignored',
     number: null,
     says: 'an endpoint is told of what it did not choose',
-    changes: one('store/sqlite/deliveries.ts', 'value = e.type', 'value is not null'),
+    changes: one('core/endpoint.ts', 'chosen?.includes(type) ?? true', "chosen !== undefined || type === ''"),
   },
   {
     name: 'filter-too-strict',
     number: null,
     says: 'an endpoint that chose two types is told of the first alone',
-    changes: one('store/sqlite/deliveries.ts', '.includes(event.type)', '[0]?.includes(event.type)'),
+    changes: one('core/endpoint.ts', 'chosen?.includes(type)', 'chosen?.[0]?.includes(type)'),
     test: { file: 'test/store/sqlite/contract.test.ts', title: 'the choice holds for late subscribers too' },
   },
   {

@@ -3,6 +3,7 @@
 import type Database from 'better-sqlite3'
 import { bearingOf } from '../../core/allowance.ts'
 import type { DeliveryStatus, Verdict } from '../../core/delivery.ts'
+import { hearsOf } from '../../core/endpoint.ts'
 import type { DeliveryId, EndpointId, EventId, TaskId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
 import type { NewId } from '../../ports.ts'
@@ -14,6 +15,18 @@ export interface RedeliverableRow {
   readonly id: DeliveryId
   readonly status: DeliveryStatus
   readonly endpointId: EndpointId
+}
+
+/** What there is to tell. */
+interface Told {
+  readonly id: EventId
+  readonly type: string
+}
+
+interface Listener {
+  readonly endpointId: EndpointId
+  /** JSON array. */
+  readonly eventTypes: string | null
 }
 
 /** What stands in a delivery's row after a verdict. */
@@ -34,24 +47,17 @@ function rowAfter(
 }
 
 export function createDeliveryTable(db: Database.Database, newId: NewId, owner: string, turns: TurnTable) {
-  // What an endpoint did not choose to hear of is not kept for it either.
-  const insert = db.prepare(
-    `insert into _deliveries (id, event_id, endpoint_id, status, attempt_count, scheduled_attempt_count, is_manual,
-       status_before, next_attempt_at, created_at)
-     select :id, e.id, p.id, 'pending', 0, 0, 0, 'pending', :now, :now
-     from _endpoints p join _events e on e.id = :eventId
-     where p.id = :endpointId
-       and (p.event_types is null or exists (select 1 from json_each(p.event_types) where value = e.type))
-     on conflict (event_id, endpoint_id) do nothing`,
-  )
   // "Or fail": see tasks.ts.
-  const insertFor = db.prepare(
+  const insert = db.prepare(
     `insert or fail into _deliveries (id, event_id, endpoint_id, status, attempt_count, scheduled_attempt_count, is_manual,
        status_before, next_attempt_at, created_at)
      values (:id, :eventId, :endpointId, 'pending', 0, 0, 0, 'pending', :now, :now)
      on conflict (event_id, endpoint_id) do nothing`,
   )
-  const subscribers = db.prepare<[TaskId], { endpointId: EndpointId; eventTypes: string | null }>(
+  const listener = db.prepare<[EndpointId], Listener>(
+    'select id as endpointId, event_types as eventTypes from _endpoints where id = ?',
+  )
+  const subscribers = db.prepare<[TaskId], Listener>(
     `select s.endpoint_id as endpointId, p.event_types as eventTypes
      from _subscriptions s join _endpoints p on p.id = s.endpoint_id
      where s.task_id = ? and p.status <> 'deleted' order by s.endpoint_id`,
@@ -101,8 +107,10 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
      where id = :id and ${IS_FREE}`,
   )
 
-  function make(eventId: EventId, endpointId: EndpointId, now: EpochMs): void {
-    const { changes } = insert.run({ id: newId('dlv'), eventId, endpointId, now })
+  /** What an endpoint did not choose to hear of is not kept for it either. */
+  function makeFor({ endpointId, eventTypes }: Listener, event: Told, now: EpochMs): void {
+    if (!hearsOf(eventTypes === null ? null : (JSON.parse(eventTypes) as readonly string[]), event.type)) return
+    const { changes } = insert.run({ id: newId('dlv'), eventId: event.id, endpointId, now })
     if (changes > 0) turns.bringForward(endpointId, now)
   }
 
@@ -148,14 +156,13 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
   }
 
   return {
-    make,
+    make(event: Told, endpointId: EndpointId, now: EpochMs): void {
+      const one = listener.get(endpointId)
+      if (one !== undefined) makeFor(one, event, now)
+    },
     /** One delivery for each endpoint that subscribed so far. */
-    makeForSubscribers(taskId: TaskId, event: { id: EventId; type: string }, now: EpochMs): void {
-      for (const { endpointId, eventTypes } of subscribers.all(taskId)) {
-        if (eventTypes !== null && !(JSON.parse(eventTypes) as readonly string[]).includes(event.type)) continue
-        const { changes } = insertFor.run({ id: newId('dlv'), eventId: event.id, endpointId, now })
-        if (changes > 0) turns.bringForward(endpointId, now)
-      }
+    makeForSubscribers(taskId: TaskId, event: Told, now: EpochMs): void {
+      for (const one of subscribers.all(taskId)) makeFor(one, event, now)
     },
 
     /** Whether the lease was still held; if not, nothing is written. */

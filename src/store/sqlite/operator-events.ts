@@ -38,7 +38,7 @@ export function createOperatorEventTable(
     if (insert.run({ id, type: fact.type, at: now, body }).changes === 0) return
     fresh.push(event)
     if (operatorId === null || operatorId === troubledEndpoint(fact)) return
-    if (isThere.get(operatorId) !== undefined) deliveries.make(id, operatorId, now)
+    if (isThere.get(operatorId) !== undefined) deliveries.make({ id, type: fact.type }, operatorId, now)
   }
 
   return {

@@ -18,7 +18,10 @@ interface KnownRow {
   readonly id: TaskId
   readonly status: TaskStatus
   readonly eventId: EventId | null
+  readonly eventType: string | null
 }
+
+const NEW = { status: 'pending', eventId: null, eventType: null } as const
 
 /** `newTask` is null when the task was known before; `isNew` also when only the subscription is new. */
 export interface KeptTask {
@@ -84,7 +87,8 @@ export function createTaskTable(
      on conflict (task_id, kind) do nothing`,
   )
   const known = db.prepare<[{ taskId: string; kind: string }], KnownRow>(
-    'select id, status, event_id as eventId from _tasks where task_id = :taskId and kind = :kind',
+    `select t.id, t.status, e.id as eventId, e.type as eventType
+     from _tasks t left join _events e on e.id = t.event_id where t.task_id = :taskId and t.kind = :kind`,
   )
   const subscribe = db.prepare(
     `insert into _subscriptions (task_id, endpoint_id, created_at) values (:id, :endpointId, :now)
@@ -248,12 +252,14 @@ export function createTaskTable(
       const isNewTask =
         insert.run({ id: newTaskId, taskId, kind, credential, metadata, now, submittedAt, deadlineAt, firstPollAt })
           .changes > 0
-      const task = isNewTask ? { id: newTaskId, eventId: null, status: 'pending' } : known.get({ taskId, kind })
+      const task = isNewTask ? { ...NEW, id: newTaskId } : known.get({ taskId, kind })
       assert(task !== undefined, `task ${kind}/${taskId} is new or known`)
       if (task.status === 'canceled') return { id: task.id, newTask: null, isNew: false, isCanceled: true }
       const endpoint = makeEndpoint()
       const isNewSubscription = subscribe.run({ id: task.id, endpointId: endpoint.id, now }).changes > 0
-      if (isNewSubscription && task.eventId !== null) deliveries.make(task.eventId, endpoint.id, now)
+      const { eventId, eventType } = task
+      if (isNewSubscription && eventId !== null && eventType !== null)
+        deliveries.make({ id: eventId, type: eventType }, endpoint.id, now)
       const newTask = isNewTask ? toNewTask(newTaskId, registration, endpoint, now) : null
       return { id: task.id, newTask, isNew: isNewTask || isNewSubscription, isCanceled: false }
     },
