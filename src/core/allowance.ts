@@ -69,19 +69,25 @@ export function holdMs(result: AttemptResult, now: EpochMs): number {
 /** What leaves a little late, because we were busy, may be made up for within this: or the rate would never be reached. */
 export const ENDPOINT_TOLERANCE_MS = 100
 
+/** Attempts a second at whoever has done nothing but fail, at first and for long. */
+const FAILING_RATE_MAX = 100
+const LONG_FAILING_RATE_MAX = 20
 /** Longer than the first wait of the schedule: whoever fails each webhook the first time has had a success by then. */
-const PACED_AFTER_MS = 10 * SECOND
-const FAILING_RATE_MAX = 20
+const LONG_FAILING_MS = 10 * SECOND
 
 /**
- * `rateMax`: attempts a second; null: as fast as its slots allow. `failingMs`: for how long it has done nothing but fail.
- * One that answers 500 at once would otherwise go through a backlog of fifty thousand as fast as we can send, at the cost
- * of everybody else; its next success, within a twentieth of a second of its recovery, ends that.
+ * `rateMax`: attempts a second; null: as fast as its slots allow. `failingMs`: for how long it has done nothing but fail;
+ * null: it works. One that answers 500 at once would otherwise go through a backlog of fifty thousand as fast as we can
+ * send, at the cost of everybody else; its next success, within a twentieth of a second of its recovery, ends that.
  */
-export function endpointPace(rateMax: number | null, failingMs: number): GcraPace {
+export function endpointPace(rateMax: number | null, failingMs: number | null): GcraPace {
   const ownSpacingMs = rateMax === null ? 0 : SECOND / rateMax
-  const spacingMs = failingMs < PACED_AFTER_MS ? ownSpacingMs : Math.max(ownSpacingMs, SECOND / FAILING_RATE_MAX)
-  return { spacingMs, toleranceMs: ENDPOINT_TOLERANCE_MS }
+  return { spacingMs: Math.max(ownSpacingMs, failingSpacingMs(failingMs)), toleranceMs: ENDPOINT_TOLERANCE_MS }
+}
+
+function failingSpacingMs(failingMs: number | null): number {
+  if (failingMs === null) return 0
+  return SECOND / (failingMs < LONG_FAILING_MS ? FAILING_RATE_MAX : LONG_FAILING_RATE_MAX)
 }
 
 /** Where quick receivers take milliseconds, one that takes longer than this holds a slot that would serve a hundred. */

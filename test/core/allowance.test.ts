@@ -91,10 +91,11 @@ test.each([
   expect(bearingOf(result)).toBe(bearing)
 })
 
-test('no rate is no spacing, and whoever has only failed for ten seconds is sent at most twenty a second', () => {
-  const spacings = (failingMs: number) => [null, 100, 0.5].map((rate) => endpointPace(rate, failingMs).spacingMs)
-  expect(spacings(0)).toEqual([0, 10, 2_000])
-  expect(spacings(10 * SECOND - 1)).toEqual([0, 10, 2_000])
+test('no rate is no spacing, and whoever only fails is sent at most a hundred a second, twenty after ten seconds', () => {
+  const spacings = (failingMs: number | null) => [null, 200, 0.5].map((rate) => endpointPace(rate, failingMs).spacingMs)
+  expect(spacings(null)).toEqual([0, 5, 2_000])
+  expect(spacings(0)).toEqual([10, 10, 2_000])
+  expect(spacings(10 * SECOND - 1)).toEqual([10, 10, 2_000])
   expect(spacings(10 * SECOND)).toEqual([50, 50, 2_000])
 })
 

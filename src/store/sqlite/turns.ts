@@ -171,7 +171,7 @@ export function createTurnTable(db: Database.Database) {
 }
 
 function paceOf({ rateMax, failingSince }: Pick<EndpointTurn, 'rateMax' | 'failingSince'>, now: EpochMs): GcraPace {
-  return endpointPace(rateMax, failingSince === null ? 0 : now - failingSince)
+  return endpointPace(rateMax, failingSince === null ? null : now - failingSince)
 }
 
 export type TurnTable = ReturnType<typeof createTurnTable>
