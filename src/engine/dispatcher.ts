@@ -112,7 +112,7 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       const chance = random()
       const judgement = judge({ delivery, result: exchange.result, now, scheduleMs, random: chance })
       const record = {
-        delivery: withoutLetter(delivery),
+        delivery: attempted(delivery),
         leaseToken,
         startedAt,
         exchange,
@@ -185,9 +185,21 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
   return { tick, drain: inFlight.drain }
 }
 
-/** What was sent is not wanted back: the store may be in another thread, where every byte of a record is a copy. */
-function withoutLetter({ url: _, body: __, signers: ___, headers: ____, ...rest }: DueDelivery): AttemptedDelivery {
-  return rest
+/** Without what was sent: the store may be in another thread, where every byte of a record is a copy. */
+function attempted(delivery: DueDelivery): AttemptedDelivery {
+  const { id, eventId, endpointId, slotsMax, attemptNumber, scheduledAttemptCount } = delivery
+  const { isManual, isProbe, statusBefore } = delivery
+  return {
+    id,
+    eventId,
+    endpointId,
+    slotsMax,
+    attemptNumber,
+    scheduledAttemptCount,
+    isManual,
+    isProbe,
+    statusBefore,
+  }
 }
 
 function isSuccess(result: AttemptResult): boolean {

@@ -24,7 +24,7 @@ import {
   SUCCEEDED,
   settle,
   settledBy,
-} from './contract.ts'
+} from './steps.ts'
 
 const URL_HERE = 'https://shop.example/hooks'
 const URL_THERE = 'https://other.example/hooks'

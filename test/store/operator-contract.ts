@@ -8,7 +8,7 @@ import { DAY, type EpochMs, HOUR, after as later, MINUTE } from '../../src/core/
 import type { AttemptRecord } from '../../src/store/attempts.ts'
 import type { Store } from '../../src/store/store.ts'
 import { ANY_HOST, aRegistration, START } from '../support/store.ts'
-import type { StoreHarness } from './contract.ts'
+import type { StoreHarness } from './steps.ts'
 
 const OPERATOR = 'https://operator.example/alerts'
 

@@ -5,7 +5,7 @@ import type { EndpointId } from '../../src/core/ids.ts'
 import type { PlacedEvent } from '../../src/store/pull.ts'
 import type { Store } from '../../src/store/store.ts'
 import { START } from '../support/store.ts'
-import { at, attempted, claimDeliveries, OK, SECRETS, type StoreHarness, settle } from './contract.ts'
+import { at, attempted, claimDeliveries, OK, SECRETS, type StoreHarness, settle } from './steps.ts'
 
 async function anEndpoint(store: Store, url: string | null): Promise<EndpointId> {
   const made = await store.createEndpoint({ now: START, url, name: null, secret: SECRETS[0]! })

@@ -10,7 +10,7 @@ import { formatPrivateKey, formatPublicKey, parsePrivateKey, type SigningKey } f
 import { DAY, type EpochMs } from '../../src/core/time.ts'
 import type { Store } from '../../src/store/store.ts'
 import { START } from '../support/store.ts'
-import { at, attempted, claimDeliveries, FAILED, SECRETS, type StoreHarness, settle } from './contract.ts'
+import { at, attempted, claimDeliveries, FAILED, SECRETS, type StoreHarness, settle } from './steps.ts'
 
 const URL = 'https://shop.example/hooks'
 const PRIVATE_KEYS = [1, 2, 3, 4, 5].map((byte) => formatPrivateKey(Buffer.alloc(32, byte)))

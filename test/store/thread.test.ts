@@ -11,11 +11,8 @@ import { type FarWorld, serveStore } from '../../src/store/thread/far.ts'
 import { copyError, toError } from '../../src/store/thread/messages.ts'
 import { openStoreBehind } from '../../src/store/thread/near.ts'
 import { aDirectory, aRegistration, countingIds, START, standingClock } from '../support/store.ts'
-import { describeStore, type StoreHarness } from './contract.ts'
-import { describeJobs } from './jobs-contract.ts'
-import { describeOperator } from './operator-contract.ts'
-import { describePulling } from './pull-contract.ts'
-import { describeSigning } from './signing-contract.ts'
+import { describeStore } from './contract.ts'
+import type { StoreHarness } from './steps.ts'
 
 interface Heard {
   readonly lines: { level: string; event: string; message: string; error?: unknown }[]
@@ -68,10 +65,6 @@ async function open(): Promise<StoreHarness> {
 
 const BEHIND = 'sqlite behind a thread'
 describeStore(BEHIND, open)
-describePulling(BEHIND, open)
-describeSigning(BEHIND, open)
-describeOperator(BEHIND, open)
-describeJobs(BEHIND, open)
 
 describe('what goes wrong over there', () => {
   test.each([

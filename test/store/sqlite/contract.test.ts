@@ -2,11 +2,8 @@
 
 import { join } from 'node:path'
 import { aDirectory, countingIds, openAt } from '../../support/store.ts'
-import { describeStore, type StoreHarness } from '../contract.ts'
-import { describeJobs } from '../jobs-contract.ts'
-import { describeOperator } from '../operator-contract.ts'
-import { describePulling } from '../pull-contract.ts'
-import { describeSigning } from '../signing-contract.ts'
+import { describeStore } from '../contract.ts'
+import type { StoreHarness } from '../steps.ts'
 
 async function open(): Promise<StoreHarness> {
   const path = join(aDirectory(), 'test.db')
@@ -25,7 +22,3 @@ async function open(): Promise<StoreHarness> {
 }
 
 describeStore('sqlite', open)
-describePulling('sqlite', open)
-describeSigning('sqlite', open)
-describeOperator('sqlite', open)
-describeJobs('sqlite', open)

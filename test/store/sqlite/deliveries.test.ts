@@ -8,7 +8,7 @@ import type { DeliveryId } from '../../../src/core/ids.ts'
 import { HOUR } from '../../../src/core/time.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { aDirectory, openAt, START } from '../../support/store.ts'
-import { at, attempted, claimDeliveries, FAILED, GONE, LEASE_MS, OK, settle } from '../contract.ts'
+import { at, attempted, claimDeliveries, FAILED, GONE, LEASE_MS, OK, settle } from '../steps.ts'
 
 const open = () => openAt(join(aDirectory(), 'deliveries.db'))
 const OWN_FAULT: AttemptResult = { kind: 'own_fault', reason: 'no_file_handles', detail: 'EMFILE' }

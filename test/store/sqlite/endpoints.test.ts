@@ -9,7 +9,7 @@ import { openSqliteStore } from '../../../src/store/sqlite/store.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { createVault } from '../../../src/vault.ts'
 import { aDirectory, countingIds, openAt, START, standingClock } from '../../support/store.ts'
-import { at, claimDeliveries, SECRETS, settle } from '../contract.ts'
+import { at, claimDeliveries, SECRETS, settle } from '../steps.ts'
 
 const [KEY, OTHER_KEY] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)] as const
 const URL_OF_SHOP = 'https://shop.example/hooks'

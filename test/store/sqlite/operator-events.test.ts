@@ -10,7 +10,7 @@ import type { Store } from '../../../src/store/store.ts'
 import { createVault } from '../../../src/vault.ts'
 import { aSmallDisk, fillDisk } from '../../support/chaos.ts'
 import { aDirectory, countingIds, START, standingClock } from '../../support/store.ts'
-import { at, claimDeliveries, SECRETS, settle } from '../contract.ts'
+import { at, claimDeliveries, SECRETS, settle } from '../steps.ts'
 
 const OPERATOR = 'https://operator.example/alerts'
 const [KEY, OTHER_KEY] = [createVault(Buffer.alloc(32, 1)), createVault(Buffer.alloc(32, 2))] as const

@@ -5,7 +5,7 @@ import Database from 'better-sqlite3'
 import { expect, onTestFinished, test } from 'vitest'
 import type { Store } from '../../../src/store/store.ts'
 import { aDirectory, countingIds, openAt, START } from '../../support/store.ts'
-import { at, attempted, claimDeliveries, FAILED, OK, register, SECRETS, settle } from '../contract.ts'
+import { at, attempted, claimDeliveries, FAILED, OK, register, SECRETS, settle } from '../steps.ts'
 
 /** Something in each table. */
 async function use(store: Store): Promise<void> {

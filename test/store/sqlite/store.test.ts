@@ -10,7 +10,7 @@ import { HOUR, SECOND } from '../../../src/core/time.ts'
 import { openSqliteStore, type SqliteStoreOptions } from '../../../src/store/sqlite/store.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { aDirectory, aRegistration, countingIds, START, standingClock } from '../../support/store.ts'
-import { at, claim, claimDeliveries, register, SECRETS, settledBy } from '../contract.ts'
+import { at, claim, claimDeliveries, register, SECRETS, settledBy } from '../steps.ts'
 
 function open(options: Partial<SqliteStoreOptions> = {}) {
   const path = options.path ?? join(aDirectory(), 'store.db')

@@ -7,7 +7,7 @@ import type { LeaseToken } from '../../../src/core/ids.ts'
 import type { DueTask } from '../../../src/core/task.ts'
 import type { PollRecord, Store } from '../../../src/store/store.ts'
 import { aDirectory, openAt, START } from '../../support/store.ts'
-import { at, claim, LEASE_MS, lease, pollAgain, register, SETTINGS, settledBy } from '../contract.ts'
+import { at, claim, LEASE_MS, lease, pollAgain, register, SETTINGS, settledBy } from '../steps.ts'
 
 function open(): { store: Store; db: Database.Database } {
   const path = join(aDirectory(), 'tasks.db')

@@ -11,7 +11,7 @@ import type { EndpointId } from '../../../src/core/ids.ts'
 import { type EpochMs, MINUTE, SECOND } from '../../../src/core/time.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { ANY_HOST, aDirectory, openAt, START } from '../../support/store.ts'
-import { at, attempted, claimDeliveries, FAILED, OK, settle } from '../contract.ts'
+import { at, attempted, claimDeliveries, FAILED, OK, settle } from '../steps.ts'
 
 const A = 'https://a.example/hooks'
 const B = 'https://b.example/hooks'
