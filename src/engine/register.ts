@@ -8,6 +8,7 @@
 
 import { AppError, type Fault } from '../core/errors.ts'
 import { isId } from '../core/ids.ts'
+import { pointerToken, shown } from '../core/shown.ts'
 import { DEFAULT_KIND, UPSTREAM_TASK_ID_PATTERN } from '../core/task.ts'
 import {
   after,
@@ -247,11 +248,6 @@ function isExact(value: number): boolean {
   return Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value))
 }
 
-/** RFC 6901 §3, cut so that a long key cannot make a long answer. */
-function pointerToken(key: string): string {
-  return key.slice(0, SHOWN_LENGTH_MAX).replaceAll('~', '~0').replaceAll('/', '~1')
-}
-
 function deadlineOf(deadline: string | undefined, now: EpochMs, defaultMs: number): Ruled<EpochMs> {
   if (deadline === undefined) return { value: after(now, defaultMs) }
   const durationMs = parseDuration(deadline)
@@ -325,20 +321,3 @@ function refuseRepeated(checked: readonly Checked[]): readonly Checked[] {
     return refused([{ pointer: '/taskId', code: 'duplicate', message }])
   })
 }
-
-const SHOWN_LENGTH_MAX = 100
-
-/** A value as a message shows it: cut, and with everything that is not printable written as an escape. */
-function shown(value: unknown): string {
-  if (Array.isArray(value)) return 'a list'
-  if (typeof value === 'object' && value !== null) return 'an object'
-  if (typeof value !== 'string') return String(value)
-  const cut = value.length > SHOWN_LENGTH_MAX ? `${value.slice(0, SHOWN_LENGTH_MAX)}…` : value
-  return JSON.stringify(cut).replaceAll(UNPRINTABLE, (char) => {
-    const units = char.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-    return units.join('')
-  })
-}
-
-/** Control, format and bidirectional characters, line separators, halves of surrogate pairs. */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu

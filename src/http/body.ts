@@ -2,7 +2,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import { AppError } from '../core/errors.ts'
-import { printable, shown } from './problem.ts'
+import { printable, shown } from '../core/shown.ts'
 
 export const SINGLE_BYTES_MAX = 256 * 1024
 export const BULK_BYTES_MAX = 8 * 1024 * 1024

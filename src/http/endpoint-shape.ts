@@ -12,11 +12,12 @@ import {
 } from '../core/endpoint.ts'
 import type { Fault } from '../core/errors.ts'
 import { CHOOSABLE_EVENT_TYPES } from '../core/event.ts'
+import { pointerToken } from '../core/shown.ts'
 import { parseSecret } from '../core/signature.ts'
 import { type EpochMs, toIso } from '../core/time.ts'
 import type { GuardUrl } from '../ports.ts'
 import { instant, instantOrNull } from './schemas.ts'
-import { invalid, pointerToken } from './shape.ts'
+import { invalid } from './shape.ts'
 
 const NAME_LENGTH_MAX = 100
 

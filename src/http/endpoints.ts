@@ -4,6 +4,7 @@ import { z } from '@hono/zod-openapi'
 import { ENDPOINT_STATUSES, type Endpoint, OVERLAP_MS_DEFAULT, OVERLAP_MS_MAX } from '../core/endpoint.ts'
 import { AppError } from '../core/errors.ts'
 import { type EndpointId, isId } from '../core/ids.ts'
+import { shown } from '../core/shown.ts'
 import { DAY, formatDuration, parseDuration } from '../core/time.ts'
 import type { Clock, GuardUrl } from '../ports.ts'
 import type { EndpointResult, Store } from '../store/store.ts'
@@ -19,7 +20,6 @@ import {
   secretSchema,
   settingsOf,
 } from './endpoint-shape.ts'
-import { shown } from './problem.ts'
 import { answer, type HttpContext, jsonContent, problems, type Route } from './route.ts'
 import { cursor, idParamSchema, limit, pageSchema } from './schemas.ts'
 import { invalid, queryOf, shaped } from './shape.ts'

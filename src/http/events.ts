@@ -2,10 +2,10 @@
 
 import { AppError } from '../core/errors.ts'
 import { type EndpointId, isId } from '../core/ids.ts'
+import { shown } from '../core/shown.ts'
 import { SECOND, toIso } from '../core/time.ts'
 import type { SignedEvent } from '../core/webhook-headers.ts'
 import type { Store } from '../store/store.ts'
-import { shown } from './problem.ts'
 import { answer, answerText, type HttpContext, jsonContent, problems, type Route } from './route.ts'
 import { eventSchema, idParamSchema, pulledPageSchema, pullQuerySchema } from './schemas.ts'
 import { queryOf } from './shape.ts'

@@ -1,6 +1,7 @@
 /** Everything that is wrong, as RFC 9457 `application/problem+json`: one table from error codes to status lines. */
 
 import { AppError, type ErrorCode, type Fault } from '../core/errors.ts'
+import { escaped } from '../core/shown.ts'
 import { SECOND } from '../core/time.ts'
 
 /** The last four are about HTTP itself, so no other part of the program knows them. */
@@ -102,35 +103,4 @@ function systemCodes(thrown: unknown): readonly string[] {
     error = error.cause
   }
   return codes
-}
-
-const SHOWN_LENGTH_MAX = 100
-
-/** A value as a message shows it: cut, and with everything that is not printable written as an escape. */
-export function shown(value: unknown): string {
-  if (Array.isArray(value)) return 'a list'
-  if (typeof value === 'object' && value !== null) return 'an object'
-  if (typeof value !== 'string') return String(value)
-  return escaped(JSON.stringify(cut(value)))
-}
-
-/** Text of another program, made fit for a message. */
-export function printable(text: string): string {
-  return escaped(cut(text))
-}
-
-/** Control, format and bidirectional characters, line separators, halves of surrogate pairs. */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
-
-function cut(text: string): string {
-  return text.length > SHOWN_LENGTH_MAX ? `${text.slice(0, SHOWN_LENGTH_MAX)}…` : text
-}
-
-function escaped(text: string): string {
-  return text.replaceAll(UNPRINTABLE, asEscape)
-}
-
-function asEscape(char: string): string {
-  const units = char.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-  return units.join('')
 }

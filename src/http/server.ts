@@ -5,19 +5,12 @@ import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import { ConfigError } from '../core/errors.ts'
+import { printable } from '../core/shown.ts'
 import { SECOND } from '../core/time.ts'
 import type { Log } from '../ports.ts'
 import type { App } from './app.ts'
 import { limitConnections } from './connections.ts'
-import {
-  failureResponse,
-  headersOf,
-  PROBLEMS,
-  type ProblemCode,
-  printable,
-  problem,
-  problemResponse,
-} from './problem.ts'
+import { failureResponse, headersOf, PROBLEMS, type ProblemCode, problem, problemResponse } from './problem.ts'
 
 /** Node's own are 300 s and 60 s, checked every 30 s: a sender of one byte a second would hold a connection for minutes. */
 const REQUEST_TIMEOUT_MS = 15 * SECOND

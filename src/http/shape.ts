@@ -2,7 +2,7 @@
 
 import type { z } from '@hono/zod-openapi'
 import { AppError, type Fault } from '../core/errors.ts'
-import { shown } from './problem.ts'
+import { pointerToken, shown } from '../core/shown.ts'
 
 type Issue = z.core.$ZodIssue
 
@@ -91,11 +91,4 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
 
 function knownFields(schema: z.ZodType): readonly string[] {
   return 'shape' in schema && typeof schema.shape === 'object' && schema.shape !== null ? Object.keys(schema.shape) : []
-}
-
-const POINTER_TOKEN_LENGTH_MAX = 100
-
-/** RFC 6901 §3, cut so that a long name cannot make a long answer. */
-export function pointerToken(key: string): string {
-  return key.slice(0, POINTER_TOKEN_LENGTH_MAX).replaceAll('~', '~0').replaceAll('/', '~1')
 }

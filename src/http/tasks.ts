@@ -2,12 +2,13 @@
 
 import { AppError } from '../core/errors.ts'
 import { isId, type TaskId } from '../core/ids.ts'
+import { shown } from '../core/shown.ts'
 import { isFinal } from '../core/task.ts'
 import { SECOND, toIso } from '../core/time.ts'
 import type { Clock } from '../ports.ts'
 import type { Store, Task } from '../store/store.ts'
 import { BULK_BYTES_MAX, readJson, SINGLE_BYTES_MAX } from './body.ts'
-import { PROBLEMS, type Problem, problem, shown } from './problem.ts'
+import { PROBLEMS, type Problem, problem } from './problem.ts'
 import { answer, type HttpContext, jsonContent, problems, type Route } from './route.ts'
 import {
   bulkResultSchema,
