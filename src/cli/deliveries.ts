@@ -9,9 +9,9 @@ import { type Cli, isJson, say } from './command.ts'
 import { withoutQuery } from './endpoints.ts'
 import { CommandError } from './exit.ts'
 import { printBegun } from './jobs.ts'
-import { eachPage, limitFlag } from './pages.ts'
+import { limitFlag, printPages } from './pages.ts'
 import { addClientFlags } from './settings.ts'
-import { type Column, printFields, printJsonLines, printJsonText, printTable } from './table.ts'
+import { type Column, printFields, printJsonText, printTable } from './table.ts'
 
 interface ListOptions {
   readonly status?: string
@@ -49,14 +49,9 @@ function addList(deliveries: Command, cli: Cli): void {
     .addOption(limitFlag())
     .option('--all', 'all pages')
   addClientFlags(list).action(async (options: ListOptions, command: Command) => {
-    await withApi(cli.io, command, async (api) => {
-      const { status, endpoint, task, limit, all } = options
-      const query = { status, endpointId: endpoint, taskId: task }
-      await eachPage(cli, api, '/v1/deliveries', { query, limit, isAll: all === true }, (rows, isFirst) => {
-        if (isJson(command)) printJsonLines(cli.io, rows)
-        else printTable(cli.io, COLUMNS, rows, { hasTitles: isFirst })
-      })
-    })
+    const { status, endpoint, task, limit, all } = options
+    const query = { status, endpointId: endpoint, taskId: task }
+    await printPages(cli, command, { path: '/v1/deliveries', query, columns: COLUMNS, limit, all })
   })
 }
 

@@ -8,7 +8,7 @@ import { type Answer, type Api, type Row, rowOf, rowsOf, textOf, textsOf, withAp
 import { type Cli, isJson, say } from './command.ts'
 import { CommandError } from './exit.ts'
 import { printBegun } from './jobs.ts'
-import { eachPage, limitFlag } from './pages.ts'
+import { limitFlag, printPages } from './pages.ts'
 import { addClientFlags } from './settings.ts'
 import { type Column, printFields, printJsonLines, printJsonText, printTable } from './table.ts'
 
@@ -103,6 +103,12 @@ async function secretOf(cli: Cli, path: string | undefined): Promise<string | un
   return chunks.join('').trim()
 }
 
+interface ListOptions {
+  readonly status?: string
+  readonly limit?: number
+  readonly all?: boolean
+}
+
 function addList(endpoints: Command, cli: Cli): void {
   const list = endpoints
     .command('list')
@@ -110,22 +116,10 @@ function addList(endpoints: Command, cli: Cli): void {
     .addOption(new Option('--status <status>', 'only these').choices(STATUSES))
     .addOption(limitFlag())
     .option('--all', 'all pages')
-  addClientFlags(list).action(
-    async ({ status, limit, all }: { status?: string; limit?: number; all?: boolean }, command: Command) => {
-      await withApi(cli.io, command, async (api) => {
-        await eachPage(
-          cli,
-          api,
-          '/v1/endpoints',
-          { query: { status }, limit, isAll: all === true },
-          (rows, isFirst) => {
-            if (isJson(command)) printJsonLines(cli.io, rows)
-            else printTable(cli.io, COLUMNS, rows, { hasTitles: isFirst })
-          },
-        )
-      })
-    },
-  )
+  addClientFlags(list).action(async (options: ListOptions, command: Command) => {
+    const { status, limit, all } = options
+    await printPages(cli, command, { path: '/v1/endpoints', query: { status }, columns: COLUMNS, limit, all })
+  })
 }
 
 function addShow(endpoints: Command, cli: Cli): void {

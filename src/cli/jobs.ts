@@ -4,9 +4,9 @@ import { type Command, Option } from 'commander'
 import { JOB_STATUSES } from '../core/job.ts'
 import { type Answer, type Row, textOf, withApi } from './client.ts'
 import { type Cli, isJson, say } from './command.ts'
-import { eachPage, limitFlag } from './pages.ts'
+import { limitFlag, printPages } from './pages.ts'
 import { addClientFlags } from './settings.ts'
-import { type Column, printFields, printJsonLines, printJsonText, printTable } from './table.ts'
+import { type Column, printFields, printJsonText, printTable } from './table.ts'
 
 const COLUMNS: readonly Column<Row>[] = [
   { title: 'job', value: (job) => textOf(job, 'id') },
@@ -41,6 +41,12 @@ export function addJobs(program: Command, cli: Cli): void {
   addCancel(jobs, cli)
 }
 
+interface ListOptions {
+  readonly status?: string
+  readonly limit?: number
+  readonly all?: boolean
+}
+
 function addList(jobs: Command, cli: Cli): void {
   const list = jobs
     .command('list')
@@ -48,16 +54,10 @@ function addList(jobs: Command, cli: Cli): void {
     .addOption(new Option('--status <status>', 'only these').choices(JOB_STATUSES))
     .addOption(limitFlag())
     .option('--all', 'all pages')
-  addClientFlags(list).action(
-    async ({ status, limit, all }: { status?: string; limit?: number; all?: boolean }, command: Command) => {
-      await withApi(cli.io, command, async (api) => {
-        await eachPage(cli, api, '/v1/jobs', { query: { status }, limit, isAll: all === true }, (rows, isFirst) => {
-          if (isJson(command)) printJsonLines(cli.io, rows)
-          else printTable(cli.io, COLUMNS, rows, { hasTitles: isFirst })
-        })
-      })
-    },
-  )
+  addClientFlags(list).action(async (options: ListOptions, command: Command) => {
+    const { status, limit, all } = options
+    await printPages(cli, command, { path: '/v1/jobs', query: { status }, columns: COLUMNS, limit, all })
+  })
 }
 
 function addShow(jobs: Command, cli: Cli): void {

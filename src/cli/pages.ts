@@ -1,8 +1,9 @@
 /** Lists that come in pages. */
 
-import { InvalidArgumentError, Option } from 'commander'
-import { type Api, type Row, rowsOf, textOf } from './client.ts'
-import { type Cli, say } from './command.ts'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Row, rowsOf, textOf, withApi } from './client.ts'
+import { type Cli, isJson, say } from './command.ts'
+import { type Column, printJsonLines, printTable } from './table.ts'
 
 /** The API's own limit for one page. */
 const PAGE_COUNT_MAX = 500
@@ -17,31 +18,34 @@ export function limitFlag(): Option {
   })
 }
 
-interface PageQuery {
+interface Listing {
+  readonly path: string
   readonly query: Readonly<Record<string, string | undefined>>
-  readonly limit: number | undefined
+  readonly columns: readonly Column<Row>[]
+  readonly limit?: number | undefined
   /** Every page, as large as pages can be. */
-  readonly isAll: boolean
+  readonly all?: boolean | undefined
 }
 
-/** Shows one page, or all of them, and says on stderr when there is nothing, or more than was shown. */
-export async function eachPage(
-  cli: Pick<Cli, 'io'>,
-  api: Api,
-  path: string,
-  { query, limit, isAll }: PageQuery,
-  show: (rows: readonly Row[], isFirst: boolean) => void,
+/** Prints one page, or all of them, and says on stderr when there is nothing, or more than was shown. */
+export async function printPages(
+  cli: Cli,
+  command: Command,
+  { path, query, columns, limit, all = false }: Listing,
 ): Promise<void> {
-  const count = String(isAll ? PAGE_COUNT_MAX : (limit ?? PAGE_COUNT_MAX))
-  let cursor: string | undefined
-  let shownCount = 0
-  do {
-    const { body } = await api.get(path, { ...query, limit: count, cursor })
-    const rows = rowsOf(body, 'items')
-    show(rows, shownCount === 0)
-    shownCount += rows.length
-    cursor = textOf(body, 'nextCursor') || undefined
-  } while (isAll && cursor !== undefined)
-  if (shownCount === 0) say(cli.io, 'nothing matches')
-  else if (cursor !== undefined) say(cli.io, `these are the newest ${shownCount}; --all shows the rest too`)
+  const count = String(all ? PAGE_COUNT_MAX : (limit ?? PAGE_COUNT_MAX))
+  await withApi(cli.io, command, async (api) => {
+    let cursor: string | undefined
+    let shownCount = 0
+    do {
+      const { body } = await api.get(path, { ...query, limit: count, cursor })
+      const rows = rowsOf(body, 'items')
+      if (isJson(command)) printJsonLines(cli.io, rows)
+      else printTable(cli.io, columns, rows, { hasTitles: shownCount === 0 })
+      shownCount += rows.length
+      cursor = textOf(body, 'nextCursor') || undefined
+    } while (all && cursor !== undefined)
+    if (shownCount === 0) say(cli.io, 'nothing matches')
+    else if (cursor !== undefined) say(cli.io, `these are the newest ${shownCount}; --all shows the rest too`)
+  })
 }

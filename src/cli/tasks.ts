@@ -8,7 +8,7 @@ import { ATTEMPT_COLUMNS } from './attempts.ts'
 import { type Answer, type Api, problemText, type Row, rowOf, rowsOf, textOf, withApi } from './client.ts'
 import { type Cli, isJson, say } from './command.ts'
 import { CommandError } from './exit.ts'
-import { eachPage, limitFlag } from './pages.ts'
+import { limitFlag, printPages } from './pages.ts'
 import { registrationsFrom } from './registrations.ts'
 import { addClientFlags } from './settings.ts'
 import { type Column, printFields, printJsonLines, printJsonText, printTable } from './table.ts'
@@ -168,14 +168,9 @@ function addList(tasks: Command, cli: Cli): void {
     .addOption(limitFlag())
     .option('--all', 'all pages')
   addClientFlags(list).action(async (options: ListOptions, command: Command) => {
-    await withApi(cli.io, command, async (api) => {
-      const { status, kind, taskId, limit, all } = options
-      const query = { status, kind, taskId }
-      await eachPage(cli, api, '/v1/tasks', { query, limit, isAll: all === true }, (rows, isFirst) => {
-        if (isJson(command)) printJsonLines(cli.io, rows)
-        else printTable(cli.io, LIST_COLUMNS, rows, { hasTitles: isFirst })
-      })
-    })
+    const { status, kind, taskId, limit, all } = options
+    const query = { status, kind, taskId }
+    await printPages(cli, command, { path: '/v1/tasks', query, columns: LIST_COLUMNS, limit, all })
   })
 }
 
