@@ -69,7 +69,8 @@ export interface JobStore {
 
   /**
    * Forgets, of the next `limit` endpoints after one, those that nothing refers to any more and that were deleted, or were
-   * only ever a callback URL and have not changed since `usedBefore`. `next`: after which to go on; null at the end.
+   * only ever a callback URL and have not changed since `usedBefore`; and of all of them the secrets that ceased to sign
+   * before then. `next`: after which to go on; null at the end.
    */
   forgetEndpoints(params: {
     usedBefore: EpochMs

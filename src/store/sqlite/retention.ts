@@ -54,6 +54,11 @@ export function createRetention(db: Database.Database, clockShift: Pick<ClockShi
        and not exists (select 1 from _subscriptions s where s.endpoint_id = p.id)`,
   )
 
+  // What has not signed for so long is nothing but something to steal.
+  const forgetSecrets = db.prepare<[object]>(
+    `delete from _secrets where endpoint_id > :after and endpoint_id <= :upTo and expires_at < :usedBefore`,
+  )
+
   // In the order of the commits: whoever reads on until the first that is young enough has seen all old ones.
   const told = db.prepare<[], ToldRow>(
     'select id, created_at as createdAt from _events where task_id is null order by seq',
@@ -83,6 +88,7 @@ export function createRetention(db: Database.Database, clockShift: Pick<ClockShi
     forgetEndpoints(usedBefore: EpochMs, after: EndpointId | null, limit: number): ForgottenEndpoints {
       const next = placeAfter.get({ after: after ?? '', limit }) ?? null
       const stretch = { after: after ?? '', upTo: next ?? LAST_ID, usedBefore: clockShift.asItShowed(usedBefore) }
+      forgetSecrets.run(stretch)
       return { forgottenCount: forgetEndpoints.run(stretch).changes, next }
     },
     deleteSettled(settledBefore: EpochMs, limit: number): number {

@@ -150,3 +150,18 @@ test('a resumed endpoint is due again whatever stood in its row', async () => {
   await store.setEndpointStatus({ now: at(1), id, status: 'enabled' })
   expect((await claimDeliveries(store, 'a', at(1))).deliveries).toHaveLength(1)
 })
+
+test('a secret that has ceased to sign is deleted a retention later, and one that signs is not', async () => {
+  const { path, withKey } = aDatabase()
+  const kept = await withKey(KEY, async (store) => {
+    const id = await anEndpoint(store)
+    await store.rotateSecret({ now: START, id, secret: SECRETS[1]!, overlapMs: 1_000 })
+    const count = () => sqlOf(path).prepare('select count(*) from _secrets').pluck().get()
+    const forget = async (usedBefore: EpochMs) => {
+      await store.forgetEndpoints({ usedBefore, after: null, limit: 9 })
+      return count()
+    }
+    return [await forget(at(1_000)), await forget(at(1_001)), await forget(at(9_999_999))]
+  })
+  expect(kept).toEqual([2, 1, 1])
+})
