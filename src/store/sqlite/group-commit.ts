@@ -157,7 +157,7 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
       for (const waiting of group) settle.push(runStep(waiting))
       commit.run()
     } catch (error) {
-      const isOfOneStep = settle.length < group.length && !isOfGroup(error)
+      const isOfOneStep = runStep === runBare && settle.length < group.length && !isOfGroup(error)
       if (db.inTransaction) rollback.run()
       return isOfOneStep ? runAgainApart(group) : failGroup(group, error)
     }

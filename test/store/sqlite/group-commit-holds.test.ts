@@ -13,10 +13,16 @@ const FULL = new Database.SqliteError('database or disk is full', 'SQLITE_FULL')
 const NO_INDEX = new Database.SqliteError('disk I/O error', 'SQLITE_IOERR_SHMSIZE')
 
 /** A group commit over a disk that a test fills and empties. `statements` is all that SQLite was told. */
-function open({ ballast = false, onBallast = () => {} } = {}) {
+function open({ ballast = false, onBallast = () => {}, onStatement = (_text: string) => {} } = {}) {
   const path = join(aDirectory(), 'group.db')
   const statements: string[] = []
-  const db = new Database(path, { timeout: 0, verbose: (text) => void statements.push(String(text)) })
+  const db = new Database(path, {
+    timeout: 0,
+    verbose(text) {
+      statements.push(String(text))
+      onStatement(String(text))
+    },
+  })
   onTestFinished(() => void db.close())
   db.pragma('journal_mode = wal')
   db.exec('create table t (n integer primary key) strict')
@@ -90,6 +96,57 @@ test('a group is as large as what its steps are about: a thousand at once hold u
     commitsAt(group.write(step(5), 'request', 1)),
   ])
   expect(seen).toEqual([1, 2, 3, 3, 4])
+})
+
+function threeStepsOneOfWhichThrows({ group, insert }: Pick<ReturnType<typeof open>, 'group' | 'insert'>) {
+  const steps = [1, 2, 3].map((n) =>
+    group.write(() => {
+      insert.run(n)
+      if (n === 2) throw new Error('no')
+      return n
+    }, 'record'),
+  )
+  return Promise.allSettled(steps)
+}
+
+const ONE_AND_THREE = [
+  { status: 'fulfilled', value: 1 },
+  { status: 'rejected', reason: new Error('no') },
+  { status: 'fulfilled', value: 3 },
+]
+
+test('only a group in which a step throws is run again with savepoints, and is one commit all the same', async () => {
+  const { group, insert, statements, rows } = open()
+  await Promise.all([group.write(() => insert.run(10)), group.write(() => insert.run(11))])
+  expect(countOf(statements, 'savepoint step')).toBe(0)
+  expect(await threeStepsOneOfWhichThrows({ group, insert })).toEqual(ONE_AND_THREE)
+  expect(countOf(statements, 'savepoint step')).toBe(3)
+  expect(countOf(statements, 'commit')).toBe(2)
+  expect(rows()).toEqual([1, 3, 10, 11])
+})
+
+test('whoever takes the lock before a group can be run again only delays it', async () => {
+  let beginCount = 0
+  let foreign: Database.Database | null = null
+  const { path, group, insert, statements, rows, time } = open({
+    onStatement(text) {
+      if (text !== 'begin immediate') return
+      beginCount += 1
+      if (beginCount !== 2) return
+      foreign = new Database(path)
+      foreign.exec('begin immediate')
+    },
+  })
+  time.held = []
+  const heard = threeStepsOneOfWhichThrows({ group, insert })
+  await turns(3)
+  expect([time.held.length, countOf(statements, 'commit')]).toEqual([1, 0])
+  const later = group.write(() => insert.run(4), 'record')
+  ;(foreign as Database.Database | null)?.close()
+  time.held[0]?.()
+  expect(await heard).toEqual(ONE_AND_THREE)
+  await later
+  expect(rows()).toEqual([1, 3, 4])
 })
 
 test('closing runs all that waits, however many groups it takes', async () => {
