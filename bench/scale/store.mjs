@@ -116,7 +116,14 @@ async function deliverAll(store) {
   for (;;) {
     const now = systemClock.now()
     const lease = { token: systemNewId('lse'), expiresAt: now + 60_000 }
-    const room = { limit: 500, endpointConcurrency: 500, inFlight: new Map(), hosts, recoveringMax: 500 }
+    const room = {
+      limit: 500,
+      endpointConcurrency: 500,
+      inFlight: new Map(),
+      hosts,
+      recoveringMax: 500,
+      unhurriedMax: 500,
+    }
     const { deliveries } = await store.claimDueDeliveries({ now, lease, ...room })
     if (deliveries.length === 0) return
     const exchange = {

@@ -69,6 +69,8 @@ export function holdMs(result: AttemptResult, now: EpochMs): number {
 /** What leaves a little late, because we were busy, may be made up for within this: or the rate would never be reached. */
 export const ENDPOINT_TOLERANCE_MS = 100
 
+/** Who fails now and then has a success within this. */
+const FAILING_MS = SECOND
 /** Attempts a second at whoever has done nothing but fail, at first and for long. */
 const FAILING_RATE_MAX = 100
 const LONG_FAILING_RATE_MAX = 20
@@ -78,7 +80,7 @@ const LONG_FAILING_MS = 10 * SECOND
 /**
  * `rateMax`: attempts a second; null: as fast as its slots allow. `failingMs`: for how long it has done nothing but fail;
  * null: it works. One that answers 500 at once would otherwise go through a backlog of fifty thousand as fast as we can
- * send, at the cost of everybody else; its next success, within a twentieth of a second of its recovery, ends that.
+ * send, at the cost of everybody else; its next success ends that.
  */
 export function endpointPace(rateMax: number | null, failingMs: number | null): GcraPace {
   const ownSpacingMs = rateMax === null ? 0 : SECOND / rateMax
@@ -86,14 +88,16 @@ export function endpointPace(rateMax: number | null, failingMs: number | null): 
 }
 
 function failingSpacingMs(failingMs: number | null): number {
-  if (failingMs === null) return 0
+  if (failingMs === null || failingMs < FAILING_MS) return 0
   return SECOND / (failingMs < LONG_FAILING_MS ? FAILING_RATE_MAX : LONG_FAILING_RATE_MAX)
 }
 
 /** Where quick receivers take milliseconds, one that takes longer than this holds a slot that would serve a hundred. */
 const SLOW_MS = SECOND
+/** One that was slow is quick again below this: around one limit alone it would be either by turns. */
+const QUICK_MS = SECOND / 2
 
 /** Whether it counts among those that share a part of the slots, however well it answers in the end. */
-export function isSlow(durationMs: number): boolean {
-  return durationMs > SLOW_MS
+export function isSlow(durationMs: number, wasSlow: boolean): boolean {
+  return durationMs > (wasSlow ? QUICK_MS : SLOW_MS)
 }

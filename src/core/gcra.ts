@@ -42,6 +42,6 @@ export function spentArrival(arrivalAt: number, pace: GcraPace, now: EpochMs, co
 }
 
 /** The arrival time under which nothing is granted before `until`. */
-export function heldArrival(arrivalAt: number, pace: GcraPace, until: EpochMs): number {
-  return Math.max(arrivalAt, until + pace.toleranceMs)
+export function heldArrival(arrivalAt: number, toleranceMs: number, until: EpochMs): number {
+  return Math.max(arrivalAt, until + toleranceMs)
 }

@@ -1,4 +1,4 @@
-/** Prefixed ids: sortable by the time of their making, and safe inside a signature's `id.timestamp.body` (no dot). */
+/** Prefixed ids: sortable by the time of their making (an event's by that of its task), and safe inside a signature's `id.timestamp.body` (no dot). */
 
 import { hash } from 'node:crypto'
 import type { EpochMs } from './time.ts'

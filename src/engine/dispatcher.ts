@@ -66,8 +66,9 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
   const { store, post, clock, newId, random, log } = deps
   const inFlight = createInFlight(clock)
   const inFlightByEndpoint = new Map<EndpointId, number>()
-  /** What all that failed lately or is slow may hold together, or one host whatever its endpoints: others find the rest. */
+  /** What all that failed lately may hold together, or one host whatever its endpoints: others always find the rest. */
   const recoveringMax = Math.ceil(options.concurrency / 2)
+  const unhurriedMax = Math.max(Math.ceil(options.concurrency * 0.75), options.endpointConcurrency)
   const hostSlots = createHostSlots(Math.max(recoveringMax, options.endpointConcurrency))
   const handleSlots = createHandleSlots(options.concurrency, log)
   let busySlots = 0
@@ -87,6 +88,7 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       inFlight: new Map(inFlightByEndpoint),
       hosts: hostSlots.room(),
       recoveringMax,
+      unhurriedMax,
     })
     for (const delivery of claimed.deliveries) {
       const free = takeSlot(delivery)

@@ -49,7 +49,8 @@ export function createHostSlots(max: number): HostSlots {
       if (rest === 0) busy.delete(host)
       else busy.set(host, rest)
       if (end === null) return
-      keep(host, allowanceAfter(reduced.get(host) ?? null, max, end.hasAnswered), isSlow(end.durationMs))
+      const isSlowNow = isSlow(end.durationMs, slow.has(host))
+      keep(host, allowanceAfter(reduced.get(host) ?? null, max, end.hasAnswered), isSlowNow)
     },
     room: () => ({
       max,

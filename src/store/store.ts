@@ -157,8 +157,10 @@ export interface ClaimDeliveries {
   readonly endpointConcurrency: number
   readonly inFlight: ReadonlyMap<EndpointId, number>
   readonly hosts: HostRoom
-  /** At once to all the endpoints together that failed lately, or are slow. */
+  /** At once to all the endpoints together that failed lately. */
   readonly recoveringMax: number
+  /** At once to those and to the slow ones together, so that the quick ones always find the rest. */
+  readonly unhurriedMax: number
 }
 
 /** Where and how an endpoint is sent to now. */

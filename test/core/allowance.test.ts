@@ -94,13 +94,15 @@ test.each([
 test('no rate is no spacing, and whoever only fails is sent at most a hundred a second, twenty after ten seconds', () => {
   const spacings = (failingMs: number | null) => [null, 200, 0.5].map((rate) => endpointPace(rate, failingMs).spacingMs)
   expect(spacings(null)).toEqual([0, 5, 2_000])
-  expect(spacings(0)).toEqual([10, 10, 2_000])
+  expect(spacings(SECOND - 1)).toEqual([0, 5, 2_000])
+  expect(spacings(SECOND)).toEqual([10, 10, 2_000])
   expect(spacings(10 * SECOND - 1)).toEqual([10, 10, 2_000])
   expect(spacings(10 * SECOND)).toEqual([50, 50, 2_000])
 })
 
-test('slow is what takes longer than a second', () => {
-  expect([0, 1_000, 1_001].map(isSlow)).toEqual([false, false, true])
+test('slow is what takes longer than a second, and stays it until it takes half a second', () => {
+  expect([0, 1_000, 1_001].map((durationMs) => isSlow(durationMs, false))).toEqual([false, false, true])
+  expect([0, 500, 501].map((durationMs) => isSlow(durationMs, true))).toEqual([false, false, true])
 })
 
 test('Retry-After of a 429 or a 503 holds up a whole endpoint for as long as it says, but no longer than a minute', () => {

@@ -58,12 +58,12 @@ test('no spacing lets everything go', () => {
 
 test('nothing goes before what it is held until, and then one', () => {
   const pace = { spacingMs: 100, toleranceMs: 50 }
-  const held = heldArrival(NOW, pace, at(1_000))
+  const held = heldArrival(NOW, pace.toleranceMs, at(1_000))
   expect(grantAt(held, pace, at(999), 1)).toEqual({ grantedCount: 0, nextGrantAt: at(1_000) })
   expect(grantAt(held, pace, at(1_000), 5).grantedCount).toBe(1)
 })
 
 test('being held never brings forward what has to wait longer by its rate', () => {
   const pace = { spacingMs: 100, toleranceMs: 0 }
-  expect(heldArrival(at(5_000), pace, at(1_000))).toBe(at(5_000))
+  expect(heldArrival(at(5_000), pace.toleranceMs, at(1_000))).toBe(at(5_000))
 })

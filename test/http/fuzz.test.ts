@@ -133,6 +133,7 @@ async function attemptAll(
     inFlight,
     hosts: ANY_HOST,
     recoveringMax: 40,
+    unhurriedMax: 40,
   })
   const records = deliveries.map((delivery, index) => {
     const isHeard = index % 2 === 0

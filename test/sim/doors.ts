@@ -129,6 +129,7 @@ async function call(
     throw diskError('SQLITE_FULL', 'database or disk is full')
   }
   const calledAt = world.time.now()
+  if (name === 'deleteSettledTasks') world.ledger.hasForgotten = true
   const heldCount = heldLeases(name, params, world.ledger)
   let result: unknown
   try {

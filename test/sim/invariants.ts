@@ -660,7 +660,7 @@ function groupBy<T extends { readonly delivery_id: string }>(items: readonly T[]
 function mayBeForgotten(ledger: Ledger, id: string): boolean {
   const settledAt = ledger.firstSeen.get(id)?.settledAt
   // It has ended since it was registered, and nobody saw when.
-  if (settledAt === undefined) return isForgetful(ledger)
+  if (settledAt === undefined) return isForgetful(ledger) && ledger.hasForgotten
   return settledAt < ledger.wallMax - ledger.plan.options.retentionMs
 }
 

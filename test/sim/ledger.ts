@@ -131,6 +131,8 @@ export interface Ledger {
   readonly firstSeen: Map<string, { readonly text: string; readonly settledAt: number }>
   /** The latest instant that the daemon's clock has ever shown. */
   wallMax: number
+  /** Somebody began to forget what is old: it may be gone before anybody hears of it. */
+  hasForgotten: boolean
   readonly marks: Map<Mark, number>
   readonly violations: string[]
 }
@@ -167,6 +169,7 @@ export function createLedger(plan: Plan, upstream: SimulatedUpstream): Ledger {
     secrets: new Map(),
     firstSeen: new Map(),
     wallMax: 0,
+    hasForgotten: false,
     marks: new Map(),
     violations: [],
   }

@@ -46,6 +46,7 @@ async function attemptAll(store: Store, result = FAILED, now = START): Promise<n
     limit: 1_000,
     endpointConcurrency: 1_000,
     recoveringMax: 1_000,
+    unhurriedMax: 1_000,
   })
   await store.recordAttempts({
     now,

@@ -38,7 +38,14 @@ async function claimAt(store: Store, now: EpochMs, taskId: string | null) {
     }))
     await store.recordPolls({ now, records, effects: [] })
   }
-  const slots = { limit: 100, endpointConcurrency: 8, recoveringMax: 100, inFlight: new Map(), hosts: ANY_HOST }
+  const slots = {
+    limit: 100,
+    endpointConcurrency: 8,
+    recoveringMax: 100,
+    unhurriedMax: 100,
+    inFlight: new Map(),
+    hosts: ANY_HOST,
+  }
   const { deliveries, nextClaimAt } = await store.claimDueDeliveries({ now, lease, ...slots })
   return { deliveries, nextClaimAt, token }
 }

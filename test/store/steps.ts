@@ -96,7 +96,14 @@ export async function settle(
 }
 
 export async function claimDeliveries(store: Store, name: string, now = START, options: Partial<ClaimDeliveries> = {}) {
-  const room = { limit: 10, endpointConcurrency: 8, inFlight: NONE_IN_FLIGHT, hosts: ANY_HOST, recoveringMax: 10 }
+  const room = {
+    limit: 10,
+    endpointConcurrency: 8,
+    inFlight: NONE_IN_FLIGHT,
+    hosts: ANY_HOST,
+    recoveringMax: 10,
+    unhurriedMax: 10,
+  }
   return store.claimDueDeliveries({ now, lease: lease(name, now), ...room, ...options })
 }
 

@@ -1,4 +1,7 @@
-/** What one claim may still take: counted down in all, for each endpoint, for each host, and for those that hold slots long. */
+/**
+ * What one claim may still take: counted down in all, for each endpoint, for each host, for those that failed lately, and
+ * for those together with the slow ones. The second is less than the third, so what fails does not starve what is slow.
+ */
 
 import { allowedSlots } from '../../core/allowance.ts'
 import type { EndpointId } from '../../core/ids.ts'
@@ -28,15 +31,21 @@ export function createClaimRoom(params: ClaimDeliveries, busy: readonly Limited[
   const takenOfHosts = new Map<string, number>()
   const full = new Set<EndpointId>()
   let inAll = params.limit
-  /** What failed lately, or is slow, holds its slots long: all of it shares a part of them. */
-  let ofLong = params.recoveringMax
+  let ofRecovering = params.recoveringMax
+  let ofUnhurried = params.unhurriedMax
   for (const one of busy) {
     if (ofEndpoint(one) <= 0) full.add(one.id)
-    if (isLong(one)) ofLong -= underWay.get(one.id) ?? 0
+    takeOfShared(one, underWay.get(one.id) ?? 0)
   }
 
-  function isLong({ slots, host }: Limited): boolean {
-    return slots !== null || hosts.slow.has(host)
+  function ofShared({ slots, host }: Limited): number {
+    if (slots !== null) return Math.min(ofRecovering, ofUnhurried)
+    return hosts.slow.has(host) ? ofUnhurried : inAll
+  }
+
+  function takeOfShared({ slots, host }: Limited, count: number): void {
+    if (slots !== null) ofRecovering -= count
+    if (slots !== null || hosts.slow.has(host)) ofUnhurried -= count
   }
 
   function ofEndpoint(one: Limited): number {
@@ -50,21 +59,21 @@ export function createClaimRoom(params: ClaimDeliveries, busy: readonly Limited[
   return {
     inAll: () => inAll,
     ofHost,
-    of: (one) => Math.max(0, Math.min(inAll, ofEndpoint(one), ofHost(one.host), isLong(one) ? ofLong : inAll)),
+    of: (one) => Math.max(0, Math.min(inAll, ofEndpoint(one), ofHost(one.host), ofShared(one))),
     take(one, count) {
       inAll -= count
       underWay.set(one.id, (underWay.get(one.id) ?? 0) + count)
       takenOfHosts.set(one.host, (takenOfHosts.get(one.host) ?? 0) + count)
-      if (isLong(one)) ofLong -= count
+      takeOfShared(one, count)
       if (ofEndpoint(one) <= 0) full.add(one.id)
     },
     passedBy: () => ({
       full: [...full],
       fullHosts: [
         ...[...new Set([...hosts.left.keys(), ...takenOfHosts.keys()])].filter((host) => ofHost(host) <= 0),
-        ...(ofLong > 0 ? [] : hosts.slow),
+        ...(ofUnhurried > 0 ? [] : hosts.slow),
       ],
-      isRecoveringAllowed: ofLong > 0,
+      isRecoveringAllowed: Math.min(ofRecovering, ofUnhurried) > 0,
     }),
   }
 }

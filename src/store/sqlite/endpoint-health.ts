@@ -129,7 +129,7 @@ export function createEndpointHealthTable(
         return
       }
       const heldMs = holdMs(record.exchange.result, now)
-      if (heldMs > 0) turns.hold(endpointId, after(now, heldMs), now)
+      if (heldMs > 0) turns.hold(endpointId, after(now, heldMs))
       if (verdict.kind === 'exhausted') tellExhausted(record, now)
       const facts: AttemptFacts = { eventId, end: endOf(record), isProbe, now, random }
       change(endpointId, (standing) => afterAttempt(standing, facts), now, 'itself')

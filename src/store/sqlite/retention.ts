@@ -56,7 +56,7 @@ export function createRetention(db: Database.Database, clockShift: Pick<ClockShi
 
   // What has not signed for so long is nothing but something to steal.
   const forgetSecrets = db.prepare<[object]>(
-    `delete from _secrets where endpoint_id > :after and endpoint_id <= :upTo and expires_at < :usedBefore`,
+    `delete from _secrets where endpoint_id > :after and endpoint_id <= :upTo and expires_at < :expiredBefore`,
   )
 
   // In the order of the commits: whoever reads on until the first that is young enough has seen all old ones.
@@ -87,9 +87,11 @@ export function createRetention(db: Database.Database, clockShift: Pick<ClockShi
     /** Looks at the next `limit` endpoints after one; `next` is where to go on, null when there are no more. */
     forgetEndpoints(usedBefore: EpochMs, after: EndpointId | null, limit: number): ForgottenEndpoints {
       const next = placeAfter.get({ after: after ?? '', limit }) ?? null
-      const stretch = { after: after ?? '', upTo: next ?? LAST_ID, usedBefore: clockShift.asItShowed(usedBefore) }
-      forgetSecrets.run(stretch)
-      return { forgottenCount: forgetEndpoints.run(stretch).changes, next }
+      const stretch = { after: after ?? '', upTo: next ?? LAST_ID }
+      // It moves with the clock, as instants do that are still to come; when something was used stays as it was noted.
+      forgetSecrets.run({ ...stretch, expiredBefore: usedBefore })
+      const params = { ...stretch, usedBefore: clockShift.asItShowed(usedBefore) }
+      return { forgottenCount: forgetEndpoints.run(params).changes, next }
     },
     deleteSettled(settledBefore: EpochMs, limit: number): number {
       // A clock that was set forward would make all that has settled old at once.

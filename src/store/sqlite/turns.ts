@@ -34,7 +34,7 @@ export interface EndpointTurn {
 }
 
 type BusyEndpoint = Pick<EndpointTurn, 'id' | 'host' | 'concurrencyMax' | 'slots'>
-type Health = Pick<EndpointTurn, 'rateMax' | 'arrivalAt' | 'slots' | 'failingSince'>
+type Health = Pick<EndpointTurn, 'arrivalAt' | 'slots' | 'failingSince'>
 
 export interface DueEndpoints {
   readonly now: EpochMs
@@ -73,8 +73,7 @@ export function createTurnTable(db: Database.Database) {
      where status = 'enabled' and due_at is not null and due_at > :now and url is not null order by due_at limit 1`,
   )
   const health = db.prepare<[EndpointId], Health>(
-    `select rate_max as rateMax, arrival_at as arrivalAt, slots, failing_since as failingSince
-     from _endpoints where id = ?`,
+    'select arrival_at as arrivalAt, slots, failing_since as failingSince from _endpoints where id = ?',
   )
   const nothing = db.prepare('update _endpoints set due_at = null where id = :id')
   const setSlots = db.prepare('update _endpoints set slots = :slots where id = :id')
@@ -148,10 +147,10 @@ export function createTurnTable(db: Database.Database) {
     },
 
     /** It asked to be left alone until then; a person may want something of it sent before. */
-    hold(id: EndpointId, until: EpochMs, now: EpochMs): void {
+    hold(id: EndpointId, until: EpochMs): void {
       const row = health.get(id)
       if (row === undefined) return
-      hold.run({ id, until, arrivalAt: heldArrival(row.arrivalAt, paceOf(row, now), until) })
+      hold.run({ id, until, arrivalAt: heldArrival(row.arrivalAt, toleranceMs, until) })
     },
 
     /** An attempt came to an end. Who bears it badly gets fewer at once; who is silent with one at once rests after each. */
@@ -165,7 +164,7 @@ export function createTurnTable(db: Database.Database) {
         return
       }
       const until = after(now, restMs(now - (row.failingSince ?? now)))
-      rest.run({ id, slots, arrivalAt: heldArrival(row.arrivalAt, paceOf(row, now), until), until })
+      rest.run({ id, slots, arrivalAt: heldArrival(row.arrivalAt, toleranceMs, until), until })
     },
   }
 }
