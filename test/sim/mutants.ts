@@ -156,6 +156,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: 13,
     says: 'a redirect is taken for an answer (nothing here could follow it)',
     changes: one('core/retry.ts', "isStatus(200, 299), effect: 'deliver'", "isStatus(200, 399), effect: 'deliver'"),
+    test: { file: 'test/core/delivery.test.ts', title: 'HTTP 302 is tried again by the schedule' },
   },
   {
     name: 'success-after-body',
@@ -344,6 +345,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: null,
     says: 'what was claimed and could not be recorded is claimed again only by the next process',
     changes: one('store/sqlite/tasks.ts', FREE, '(lease_token is null or (:now = :now and lease_owner <> :owner))'),
+    test: { file: 'test/store/sqlite/contract.test.ts', title: 'a claimed task is nobody else’s until its lease ends' },
   },
   {
     name: 'clock-moves-nothing',
