@@ -9,16 +9,13 @@ import { type Cli, isJson, say } from './command.ts'
 import { withoutQuery } from './endpoints.ts'
 import { CommandError } from './exit.ts'
 import { printBegun } from './jobs.ts'
-import { limitFlag, printPages } from './pages.ts'
+import { type ListOptions, limitFlag, printPages } from './pages.ts'
 import { addClientFlags } from './settings.ts'
 import { type Column, printFields, printJsonText, printTable } from './table.ts'
 
-interface ListOptions {
-  readonly status?: string
+interface DeliveryListOptions extends ListOptions {
   readonly endpoint?: string
   readonly task?: string
-  readonly limit?: number
-  readonly all?: boolean
 }
 
 const COLUMNS: readonly Column<Row>[] = [
@@ -48,7 +45,7 @@ function addList(deliveries: Command, cli: Cli): void {
     .option('--task <id>', 'only about this task (task_…)')
     .addOption(limitFlag())
     .option('--all', 'all pages')
-  addClientFlags(list).action(async (options: ListOptions, command: Command) => {
+  addClientFlags(list).action(async (options: DeliveryListOptions, command: Command) => {
     const { status, endpoint, task, limit, all } = options
     const query = { status, endpointId: endpoint, taskId: task }
     await printPages(cli, command, { path: '/v1/deliveries', query, columns: COLUMNS, limit, all })

@@ -8,7 +8,7 @@ import { type Answer, type Api, type Row, rowOf, rowsOf, textOf, textsOf, withAp
 import { type Cli, isJson, say } from './command.ts'
 import { CommandError } from './exit.ts'
 import { printBegun } from './jobs.ts'
-import { limitFlag, printPages } from './pages.ts'
+import { type ListOptions, limitFlag, printPages } from './pages.ts'
 import { addClientFlags } from './settings.ts'
 import { type Column, printFields, printJsonLines, printJsonText, printTable } from './table.ts'
 
@@ -101,12 +101,6 @@ async function secretOf(cli: Cli, path: string | undefined): Promise<string | un
   const chunks: string[] = []
   for await (const chunk of cli.io.stdin) chunks.push(typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString())
   return chunks.join('').trim()
-}
-
-interface ListOptions {
-  readonly status?: string
-  readonly limit?: number
-  readonly all?: boolean
 }
 
 function addList(endpoints: Command, cli: Cli): void {

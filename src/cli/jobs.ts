@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander'
 import { JOB_STATUSES } from '../core/job.ts'
 import { type Answer, type Row, textOf, withApi } from './client.ts'
 import { type Cli, isJson, say } from './command.ts'
-import { limitFlag, printPages } from './pages.ts'
+import { type ListOptions, limitFlag, printPages } from './pages.ts'
 import { addClientFlags } from './settings.ts'
 import { type Column, printFields, printJsonText, printTable } from './table.ts'
 
@@ -39,12 +39,6 @@ export function addJobs(program: Command, cli: Cli): void {
   addList(jobs, cli)
   addShow(jobs, cli)
   addCancel(jobs, cli)
-}
-
-interface ListOptions {
-  readonly status?: string
-  readonly limit?: number
-  readonly all?: boolean
 }
 
 function addList(jobs: Command, cli: Cli): void {

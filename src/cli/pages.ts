@@ -18,6 +18,13 @@ export function limitFlag(): Option {
   })
 }
 
+/** The flags that every list has. */
+export interface ListOptions {
+  readonly status?: string
+  readonly limit?: number
+  readonly all?: boolean
+}
+
 interface Listing {
   readonly path: string
   readonly query: Readonly<Record<string, string | undefined>>

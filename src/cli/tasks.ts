@@ -8,7 +8,7 @@ import { ATTEMPT_COLUMNS } from './attempts.ts'
 import { type Answer, type Api, problemText, type Row, rowOf, rowsOf, textOf, withApi } from './client.ts'
 import { type Cli, isJson, say } from './command.ts'
 import { CommandError } from './exit.ts'
-import { limitFlag, printPages } from './pages.ts'
+import { type ListOptions, limitFlag, printPages } from './pages.ts'
 import { registrationsFrom } from './registrations.ts'
 import { addClientFlags } from './settings.ts'
 import { type Column, printFields, printJsonLines, printJsonText, printTable } from './table.ts'
@@ -127,12 +127,9 @@ function printAdded(cli: Cli, results: readonly Row[], registrations: readonly R
   })
 }
 
-interface ListOptions {
-  readonly status?: string
+interface TaskListOptions extends ListOptions {
   readonly kind?: string
   readonly taskId?: string
-  readonly limit?: number
-  readonly all?: boolean
 }
 
 const LIST_COLUMNS: readonly Column<Row>[] = [
@@ -167,7 +164,7 @@ function addList(tasks: Command, cli: Cli): void {
     .option('--task-id <id>', 'only what Aidge calls so')
     .addOption(limitFlag())
     .option('--all', 'all pages')
-  addClientFlags(list).action(async (options: ListOptions, command: Command) => {
+  addClientFlags(list).action(async (options: TaskListOptions, command: Command) => {
     const { status, kind, taskId, limit, all } = options
     const query = { status, kind, taskId }
     await printPages(cli, command, { path: '/v1/tasks', query, columns: LIST_COLUMNS, limit, all })

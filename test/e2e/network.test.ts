@@ -187,9 +187,8 @@ function expectStorm({ upstream, receivers }: Region, { failures, repeatCount, u
   const kinds: readonly Weather['kind'][] = ['latency', 'throttle', 'drip', 'silence', 'refuse', 'cut', 'half_open']
   expect(met).toEqual(expect.arrayContaining([...kinds]))
   // In a few seconds the weather may have brought one of them alone.
-  const wanted = SECONDS < 60 ? [...failures].filter((failure) => failure !== null).slice(0, 1) : ['timeout', 'reset']
-  expect(wanted).not.toEqual([])
-  expect([...failures]).toEqual(expect.arrayContaining(wanted))
+  const failed = [...failures].filter((failure) => failure === 'timeout' || failure === 'reset')
+  expect(failed.length).toBeGreaterThanOrEqual(SECONDS < 60 ? 1 : 2)
   expect(unansweredCount).toBeGreaterThan(0)
   expect(repeatCount).toBeGreaterThan(0)
 }

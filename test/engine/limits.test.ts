@@ -19,6 +19,15 @@ async function register(world: World, callbackUrl: string, count: number, prefix
   for (let index = 0; index < count; index += 1) await world.register({ taskId: `${prefix}${index}`, callbackUrl })
 }
 
+/** Each at one of so many hosts in turn. */
+async function registerEverywhere(world: World, name: string, count: number, hostCount: number): Promise<void> {
+  for (let index = 0; index < count; index += 1)
+    await world.register({
+      taskId: `${name}${index}`,
+      callbackUrl: `https://${name}-${index % hostCount}.example/hooks`,
+    })
+}
+
 /** An endpoint with limits that has a backlog of settled tasks, none of it sent yet. */
 async function aBacklog(count: number, limits: Record<string, number>, script: WorldScript = {}): Promise<World> {
   const world = createWorld({ ...script, options: { budget: { rate: 1_000 }, ...script.options } })
@@ -195,8 +204,7 @@ describe('a dead receiver', () => {
   test('and a hundred like it, each at a host of its own, leave half of the slots to the others', async () => {
     const receive = ({ url }: PostRequest) => (url.includes('dead') ? null : NO_CONTENT)
     const world = createWorld({ receive, options: { budget: { rate: 1_000 }, deliveryConcurrency: 16 } })
-    for (let index = 0; index < 100; index += 1)
-      await world.register({ taskId: `dead${index}`, callbackUrl: `https://dead-${index}.example/hooks` })
+    await registerEverywhere(world, 'dead', 100, 100)
     // Of each one attempt has failed by then.
     await world.clock.runFor(5 * MINUTE)
     const from = world.clock.now()
@@ -209,8 +217,7 @@ describe('a dead receiver', () => {
 test('receivers that answer well and slowly leave a quarter of the slots to the quick ones', async () => {
   const receiveMs = (url: string) => (url.includes('slow-') ? 5 * SECOND : 10)
   const world = createWorld({ receiveMs, options: { budget: { rate: 1_000 }, deliveryConcurrency: 16 } })
-  for (let index = 0; index < 400; index += 1)
-    await world.register({ taskId: `slow${index}`, callbackUrl: `https://slow-${index % 4}.example/hooks` })
+  await registerEverywhere(world, 'slow', 400, 4)
   // Each has answered once by then; before, nobody could know.
   await world.clock.runFor(10 * SECOND)
   const from = world.clock.now()
@@ -229,8 +236,7 @@ test('receivers that hang leave a part of the slots to those that answer well an
     receiveMs: 1_200,
     options: { budget: { rate: 1_000 }, deliveryConcurrency: 16 },
   })
-  for (let index = 0; index < 200; index += 1)
-    await world.register({ taskId: `dead${index}`, callbackUrl: `https://dead-${index}.example/hooks` })
+  await registerEverywhere(world, 'dead', 200, 200)
   await register(world, OTHER, 300, 'other')
   // Of each one attempt has failed by then, and who is slow is known.
   await world.clock.runFor(6 * MINUTE)
