@@ -290,29 +290,6 @@ test('an answer that cannot be recorded because somebody holds the database does
   expect(place.look('select status from _deliveries')).toBe('pending')
 })
 
-test('a lease outlives the longest query and the longest attempt by half a minute', async () => {
-  let asked = 0
-  const upstream = await aServer((_, response) => {
-    asked += 1
-    if (asked === 1) response.end(FINISHED)
-  })
-  let called = () => {}
-  const wasCalled = new Promise<void>((resolve) => {
-    called = resolve
-  })
-  const receiver = await aServer(() => called())
-  const place = aPlace({ AIDGE_BASE_URL: upstream, RINGBACK_SHUTDOWN_GRACE: '0s', RINGBACK_DELIVERY_TIMEOUT: '7s' })
-  const run = await place.start()
-  await register(run, receiver, 'told')
-  await wasCalled
-  await register(run, receiver, 'asked')
-  await eventually(() => (asked >= 2 ? true : null))
-  const left = (table: string) =>
-    Number(place.look(`select max(lease_expires_at) from ${table} where lease_token is not null`)) - Date.now()
-  expect(left('_tasks')).toBeGreaterThan(2 * 30_000 + 20_000)
-  expect(left('_deliveries')).toBeGreaterThan(7_000 + 20_000)
-})
-
 test('as many queries are under way at once as the settings allow', async () => {
   let underWay = 0
   let letAllGo = () => {}

@@ -1,6 +1,5 @@
 /** How records read on the wire: instants as ISO 8601 text, JSON that the store keeps as text as the value it spells. */
 
-import type { Outcome } from '../core/task.ts'
 import { type EpochMs, toIso } from '../core/time.ts'
 import type { Attempt } from '../store/attempts.ts'
 import type { Delivery, Task } from '../store/store.ts'
@@ -22,16 +21,11 @@ export function taskOnTheWire(task: Task): TaskWire {
     pollCount: task.pollCount,
     lastObservation: task.lastObservation,
     eventId: task.eventId,
-    outcome: task.outcome === null ? null : outcomeOnTheWire(task.outcome),
+    outcome: task.outcome === null ? null : (JSON.parse(task.outcome) as TaskWire['outcome']),
     subscriptions: task.subscriptions.map(({ endpointId, callbackUrl, deliveryId, deliveryStatus, endpointStatus }) => {
       return { endpointId, callbackUrl, deliveryId, deliveryStatus, endpointStatus }
     }),
   }
-}
-
-function outcomeOnTheWire(json: string): TaskWire['outcome'] {
-  const { partial, images, error } = JSON.parse(json) as Pick<Outcome, 'partial' | 'images' | 'error'>
-  return { partial, images: images.map((image) => ({ ...image, expiresAt: isoOrNull(image.expiresAt) })), error }
 }
 
 export function deliveryOnTheWire(delivery: Delivery): DeliveryWire {

@@ -85,7 +85,7 @@ export interface Task {
   readonly pollCount: number
   readonly lastObservation: string | null
   readonly eventId: EventId | null
-  /** JSON text `{partial, images, error}` of a settled task that is told of. */
+  /** JSON text `{partial, images, error}` of a settled task that is told of, as it is told. */
   readonly outcome: string | null
   readonly subscriptions: readonly Subscription[]
 }

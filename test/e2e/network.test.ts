@@ -268,7 +268,7 @@ test(
     const stop = aWhile()
     const isOver = storm(region, stop)
     const harms: Harm[] = []
-    /** Events whose attempts were under way when the process was killed. */
+    /** Events whose attempts may have been under way when the process was killed. */
     const underWay: string[] = []
     // A machine that starts slowly still has to start a few times.
     while (!stop.aborted || harms.length < HARM_COUNT_MIN) {
@@ -277,7 +277,7 @@ test(
       const loading = region.clients.repeatUnanswered(daemon).then(() => region.clients.load(daemon, stop))
       harms.push(await harm(daemon, random))
       await loading
-      underWay.push(...remainsAt(region.stage.path).leasedEventIds)
+      underWay.push(...remainsAt(region.stage.path).pendingEventIds)
     }
     await isOver
     const daemon = await startDaemonProcess(region.env)

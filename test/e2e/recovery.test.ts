@@ -36,7 +36,7 @@ async function aStageOfFailures(count: number): Promise<Stage & { endpointId: st
   await makeBacklog({ path: stage.path, count, of: 'deliveries', callbackUrls: [`${stage.receiver.url}/hooks`] })
   const db = new Database(stage.path)
   db.exec(`update _deliveries set status = 'exhausted', next_attempt_at = null, settled_at = created_at, attempt_count = 10,
-    scheduled_attempt_count = 10; update _endpoints set due_at = null`)
+    scheduled_attempt_count = 10`)
   const endpointId = db.prepare('select id from _endpoints').pluck().get() as string
   db.close()
   return { ...stage, endpointId }

@@ -61,7 +61,7 @@ export function S2_endsAreForEver({ ledger, rows }: RowsView): Problems {
     if (task.status === 'pending') {
       return unless(!ledger.firstSeen.has(task.id), () => `${task.id} had ended and is pending again`)
     }
-    const text = [task.status, task.event_id, task.outcome, task.settled_at, bodies.get(task.id)].join('|')
+    const text = [task.status, task.event_id, task.settled_at, bodies.get(task.id)].join('|')
     const first = ledger.firstSeen.get(task.id) ?? { text, settledAt: task.settled_at ?? 0 }
     ledger.firstSeen.set(task.id, first)
     return unless(first.text === text, () => `${task.id} had ended as ${first.text} and is now ${text}`)
@@ -561,13 +561,6 @@ export function L9_jobsEnd({ rows }: RowsView): Problems {
   )
 }
 
-/** L3: a lease that outlives its holder hides work for ever. */
-export function L3_noLeaseIsLeftBehind({ rows, wall }: RowsView): Problems {
-  return [...rows.tasks, ...rows.deliveries].flatMap(({ id, lease_token, lease_expires_at }) =>
-    unless(lease_token === null || (lease_expires_at ?? 0) > wall - MINUTE, () => `${id} is leased since long ago`),
-  )
-}
-
 /** L6: nothing that is due waits behind what cannot be done; `overdue` is what waits longer than it may. */
 export function L6_nothingStarves({
   overdue,
@@ -615,7 +608,7 @@ export const ON_ROWS = [
   T4_operatorEventsAreOnDisk,
   T6_frozenBytesAreSent,
 ]
-export const AT_THE_END = [L1_tasksEnd, L2_deliveriesEnd, L3_noLeaseIsLeftBehind, L9_jobsEnd]
+export const AT_THE_END = [L1_tasksEnd, L2_deliveriesEnd, L9_jobsEnd]
 
 /** Numbers of the catalogue without a function here, and why. */
 export const NOT_YET: Readonly<Record<string, string>> = {

@@ -21,9 +21,8 @@ const afterOpening = (statement: string) => [
 ]
 const one = (file: string, find: string, replace: string) => [{ file, find, replace }]
 
-const HELD = ' and lease_token = :leaseToken'
 // biome-ignore lint/suspicious/noTemplateCurlyInString: it is a piece of source.
-const FREE = '${IS_FREE}'
+const FREE = " and ${isFree('_tasks.id')}"
 const DELIVERED_UNSENT = `const unsent = { responseExcerpt: null, responseTruncated: false, responseHeaders: {}, remoteAddress: null }
       const success = { result: { kind: 'response' as const, status: 200, retryAfter: null }, durationMs: 0, ...unsent }
       await store.recordAttempts({ now: clock.now(), records: [{ delivery, leaseToken, startedAt: clock.now(), exchange: success, verdict: { kind: 'delivered' }, isEndpointGone: false, random: 0.5 }] })
@@ -31,6 +30,7 @@ const DELIVERED_UNSENT = `const unsent = { responseExcerpt: null, responseTrunca
 const REMEMBERED = `const memory = new Map<string, Budget>()
   return {
     read: (name: string, now: EpochMs): Budget => memory.get(name) ?? newBudget(now),
+    list: (): ReadonlyMap<string, Budget> => memory,
     write: (name: string, _: Budget, budget: Budget): void => void memory.set(name, budget),
   }
   return {`
@@ -53,13 +53,21 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'polls-unfenced',
     number: 2,
     says: 'the result of a poll is written under any lease',
-    changes: one('store/sqlite/tasks.ts', HELD, ''),
+    changes: one(
+      'store/sqlite/tasks.ts',
+      '!leases.giveUp(task.id, leaseToken)',
+      '!leases.giveUp(task.id, leaseToken) && false',
+    ),
   },
   {
     name: 'attempts-unfenced',
     number: 2,
     says: 'the result of an attempt is written under any lease',
-    changes: one('store/sqlite/deliveries.ts', HELD, ''),
+    changes: one(
+      'store/sqlite/deliveries.ts',
+      '!leases.giveUp(delivery.id, leaseToken)',
+      '!leases.giveUp(delivery.id, leaseToken) && false',
+    ),
   },
   {
     name: 'recorded-before-sent',
@@ -185,7 +193,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'claims-unleased',
     number: 17,
     says: 'a claim hands out what has been handed out (the de-duplication of a batch, where a query is about one id)',
-    changes: one('store/sqlite/tasks.ts', FREE, '(:now = :now and :owner = :owner)'),
+    changes: one('store/sqlite/tasks.ts', FREE, ' and :now = :now'),
   },
   {
     name: 'unknown-word-fails',
@@ -201,11 +209,10 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'paused-is-sent-to',
     number: 19,
     says: 'an endpoint that is paused or disabled is claimed all the same',
-    changes: one(
-      'store/sqlite/turns.ts',
-      "where status = 'enabled' and url is not null and due_at is not null and due_at <= :now",
-      'where url is not null and due_at is not null and due_at <= :now',
-    ),
+    changes: [
+      ...one('store/sqlite/turns.ts', 'isOpen: isOpen ? 1 : 0', 'isOpen: isOpen ? 1 : 1'),
+      ...one('store/sqlite/turns.ts', "const IS_OPEN = `status = 'enabled'`", "const IS_OPEN = 'true'"),
+    ],
   },
   {
     name: 'look-that-writes',
@@ -344,7 +351,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'leases-never-end',
     number: null,
     says: 'what was claimed and could not be recorded is claimed again only by the next process',
-    changes: one('store/sqlite/tasks.ts', FREE, '(lease_token is null or (:now = :now and lease_owner <> :owner))'),
+    changes: one('store/sqlite/leases.ts', 'held.expires_at > :now', 'held.expires_at > :now - 1e12'),
     test: { file: 'test/store/sqlite/contract.test.ts', title: 'a claimed task is nobody else’s until its lease ends' },
   },
   {
@@ -372,7 +379,7 @@ export const MUTANTS: readonly Mutant[] = [
     number: null,
     says: 'a poll that is under way settles a task that was canceled',
     changes: [
-      { file: 'store/sqlite/tasks.ts', find: HELD, replace: '' },
+      { file: 'store/sqlite/tasks.ts', find: 'leases.end(id)', replace: 'void id' },
       { file: 'store/sqlite/tasks.ts', find: "where id = :id and status = 'pending'`", replace: 'where id = :id`' },
     ],
   },
@@ -483,7 +490,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'turns-forgotten',
     number: null,
     says: 'each life of the daemon begins with the same kind',
-    changes: one('store/sqlite/credentials.ts', 'served: JSON.stringify(budget.served)', "served: '[]'"),
+    changes: one('store/sqlite/credentials.ts', 'const served = JSON.stringify(budget.served)', "const served = '[]'"),
     test: { file: 'test/store/sqlite/tasks.test.ts', title: 'whose turn it is outlives the daemon' },
   },
   {

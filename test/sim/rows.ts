@@ -10,13 +10,10 @@ export interface TaskRow {
   readonly kind: string
   readonly status: string
   readonly event_id: string | null
-  readonly outcome: string | null
   readonly poll_count: number
   readonly next_poll_at: EpochMs | null
   readonly deadline_at: EpochMs
   readonly settled_at: EpochMs | null
-  readonly lease_token: string | null
-  readonly lease_expires_at: EpochMs | null
 }
 export interface EventRow {
   readonly id: string
@@ -36,8 +33,6 @@ export interface DeliveryRow {
   readonly is_manual: 0 | 1
   readonly next_attempt_at: EpochMs | null
   readonly created_at: EpochMs
-  readonly lease_token: string | null
-  readonly lease_expires_at: EpochMs | null
 }
 export interface AttemptRow {
   readonly delivery_id: string
@@ -61,7 +56,6 @@ export interface EndpointRow {
   readonly failing_events: string | null
   readonly probe_at: EpochMs | null
   readonly is_operator: 0 | 1
-  readonly due_at: EpochMs | null
 }
 export interface JobRow {
   readonly id: string

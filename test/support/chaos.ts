@@ -157,8 +157,8 @@ export interface Remains {
   readonly integrity: string
   readonly taskIds: ReadonlySet<string>
   readonly deliveredEventIds: ReadonlySet<string>
-  /** Those whose attempts were under way. */
-  readonly leasedEventIds: ReadonlySet<string>
+  /** Those whose attempts may have been under way. */
+  readonly pendingEventIds: ReadonlySet<string>
 }
 
 export function remainsAt(path: string): Remains {
@@ -169,7 +169,7 @@ export function remainsAt(path: string): Remains {
       integrity: String(db.pragma('integrity_check', { simple: true })),
       taskIds: column('select id from _tasks'),
       deliveredEventIds: column(`select event_id from _deliveries where status = 'delivered'`),
-      leasedEventIds: column('select event_id from _deliveries where lease_token is not null'),
+      pendingEventIds: column(`select event_id from _deliveries where status = 'pending'`),
     }
   } finally {
     db.close()

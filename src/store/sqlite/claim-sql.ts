@@ -1,8 +1,5 @@
 /** What the statements of claims have in common. */
 
-/** No lease is on it that counts: those of other owners are a dead daemon's. */
-export const IS_FREE = '(lease_token is null or lease_expires_at <= :now or lease_owner <> :owner)'
-
 /**
  * `limit :limit`. SQLite plans by the value of a parameter that stands there alone, and so compiles the statement again
  * whenever one is bound (some 40 µs, with better-sqlite3 12 and 13); a sum it takes as it comes.

@@ -11,7 +11,7 @@ import type Database from 'better-sqlite3'
 import { movedBudget } from '../../core/budget.ts'
 import { afterMove, asItShowed, type MovedClock } from '../../core/moved-clock.ts'
 import { type EpochMs, SECOND } from '../../core/time.ts'
-import { createCredentialTable, listBudgets } from './credentials.ts'
+import type { CredentialTable } from './credentials.ts'
 
 interface Moving {
   readonly table: string
@@ -23,33 +23,26 @@ interface Moving {
 export const MOVING: readonly Moving[] = [
   {
     table: '_tasks',
-    columns: [
-      'registered_at',
-      'submitted_at',
-      'deadline_at',
-      'next_poll_at',
-      'suspect_at',
-      'running_at',
-      'lease_expires_at',
-    ],
+    columns: ['registered_at', 'submitted_at', 'deadline_at', 'next_poll_at', 'suspect_at', 'running_at'],
     where: `status = 'pending'`,
   },
-  { table: '_deliveries', columns: ['next_attempt_at', 'lease_expires_at'], where: `status = 'pending'` },
-  { table: '_endpoints', columns: ['due_at', 'arrival_at', 'failing_since', 'probe_at'] },
+  { table: '_deliveries', columns: ['next_attempt_at'], where: `status = 'pending'` },
+  { table: '_endpoints', columns: ['arrival_at', 'failing_since', 'probe_at'] },
   { table: '_secrets', columns: ['expires_at'] },
+  { table: 'temp._leases', columns: ['expires_at'] },
+  { table: 'temp._turns', columns: ['due_at'] },
 ]
 
 /** A little may be missing after a restart in the moment in which the clock was disciplined. */
 const BEHIND_MS_MAX = 5 * SECOND
 
-export function createClockShift(db: Database.Database) {
+export function createClockShift(db: Database.Database, credentials: CredentialTable) {
   const moves = MOVING.map(({ table, columns, where }) =>
     db.prepare<[{ byMs: number }]>(
       `update ${table} set ${columns.map((name) => `${name} = ${name} + :byMs`).join(', ')}
        ${where === undefined ? '' : `where ${where}`}`,
     ),
   )
-  const credentials = createCredentialTable(db)
   const read = db.prepare<[string], string>('select value from _meta where key = ?').pluck()
   const keep = db.prepare<[string, string]>('insert or replace into _meta (key, value) values (?, ?)')
   const remove = db.prepare<[string]>('delete from _meta where key = ?')
@@ -71,7 +64,7 @@ export function createClockShift(db: Database.Database) {
   /** To be called in a transaction, with the clock as it was set. */
   function move(now: EpochMs, byMs: number): void {
     for (const step of moves) step.run({ byMs })
-    for (const [name, budget] of listBudgets(db)) credentials.write(name, budget, movedBudget(budget, byMs))
+    for (const [name, budget] of credentials.list()) credentials.write(name, budget, movedBudget(budget, byMs))
     keepMovedClock(afterMove(movedClock(), now, byMs))
     noteAlive(now)
   }

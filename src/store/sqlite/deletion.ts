@@ -7,13 +7,19 @@ import type Database from 'better-sqlite3'
 import type { EndpointId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
 import type { DeletionResult } from '../jobs.ts'
-import { IS_FREE } from './claim-sql.ts'
 import type { JobTable } from './jobs.ts'
+import { isFree } from './leases.ts'
+import type { TurnTable } from './turns.ts'
 
 /** What is canceled together with the endpoint: most backlogs are smaller. */
 const FIRST_PIECE = 500
 
-export function createDeletion(db: Database.Database, owner: string, jobs: Pick<JobTable, 'cancelOfEndpoint'>) {
+export interface DeletionParts {
+  readonly jobs: Pick<JobTable, 'cancelOfEndpoint'>
+  readonly turns: Pick<TurnTable, 'nothingWaits'>
+}
+
+export function createDeletion(db: Database.Database, { jobs, turns }: DeletionParts) {
   const living = db.prepare<[EndpointId]>(`select 1 from _endpoints where id = ? and status <> 'deleted'`)
   const pendingCount = db
     .prepare<[EndpointId], number>(`select count(*) from _deliveries where status = 'pending' and endpoint_id = ?`)
@@ -22,7 +28,7 @@ export function createDeletion(db: Database.Database, owner: string, jobs: Pick<
     `select 1 from _deliveries where status = 'pending' and endpoint_id = ? limit 1`,
   )
   const bury = db.prepare(
-    `update _endpoints set status = 'deleted', disabled_reason = null, headers = null, headers_key_id = null, due_at = null,
+    `update _endpoints set status = 'deleted', disabled_reason = null, headers = null, headers_key_id = null,
        probe_at = null, updated_at = :now where id = :id`,
   )
   const forgetSecrets = db.prepare('delete from _secrets where endpoint_id = ?')
@@ -30,10 +36,9 @@ export function createDeletion(db: Database.Database, owner: string, jobs: Pick<
   const cancel = db.prepare(
     `update _deliveries set status = case when is_manual = 1 and status_before <> 'pending' then status_before else 'canceled' end,
        settled_at = case when is_manual = 1 and status_before <> 'pending' then settled_at else :now end,
-       is_manual = 0, next_attempt_at = null,
-       lease_token = null, lease_owner = null, lease_expires_at = null
+       is_manual = 0, next_attempt_at = null
      where seq in (select seq from _deliveries where status = 'pending' and endpoint_id = :id
-       and ${IS_FREE} order by next_attempt_at limit :limit)`,
+       and ${isFree('_deliveries.id')} order by next_attempt_at limit :limit)`,
   )
   const buriedWithPending = db
     .prepare<[], EndpointId>(
@@ -45,7 +50,7 @@ export function createDeletion(db: Database.Database, owner: string, jobs: Pick<
   const dropping = new Set<EndpointId>(buriedWithPending.all())
 
   function cancelPiece(id: EndpointId, limit: number, now: EpochMs): number {
-    return cancel.run({ id, limit, now, owner }).changes
+    return cancel.run({ id, limit, now }).changes
   }
 
   return {
@@ -54,6 +59,7 @@ export function createDeletion(db: Database.Database, owner: string, jobs: Pick<
       const count = pendingCount.get(id) ?? 0
       if (count > 0 && !doesDropBacklog) return { kind: 'has_backlog', pendingCount: count }
       bury.run({ id, now })
+      turns.nothingWaits(id)
       forgetSecrets.run(id)
       jobs.cancelOfEndpoint(id, now)
       cancelPiece(id, FIRST_PIECE, now)

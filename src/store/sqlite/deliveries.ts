@@ -8,7 +8,7 @@ import type { DeliveryId, EndpointId, EventId, TaskId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
 import type { NewId } from '../../ports.ts'
 import type { AttemptRecord } from '../attempts.ts'
-import { IS_FREE } from './claim-sql.ts'
+import { isFree, type LeaseTable } from './leases.ts'
 import type { TurnTable } from './turns.ts'
 
 export interface RedeliverableRow {
@@ -46,7 +46,13 @@ function rowAfter(
   }
 }
 
-export function createDeliveryTable(db: Database.Database, newId: NewId, owner: string, turns: TurnTable) {
+export interface DeliveryTableParts {
+  readonly newId: NewId
+  readonly leases: LeaseTable
+  readonly turns: TurnTable
+}
+
+export function createDeliveryTable(db: Database.Database, { newId, leases, turns }: DeliveryTableParts) {
   // "Or fail": see tasks.ts.
   const insert = db.prepare(
     `insert or fail into _deliveries (id, event_id, endpoint_id, status, attempt_count, scheduled_attempt_count, is_manual,
@@ -62,30 +68,25 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
      from _subscriptions s join _endpoints p on p.id = s.endpoint_id
      where s.task_id = ? and p.status <> 'deleted' order by s.endpoint_id`,
   )
-  const giveBack = db.prepare(
-    `update _deliveries set next_attempt_at = coalesce(:nextAttemptAt, next_attempt_at), lease_token = null, lease_owner = null, lease_expires_at = null
-     where id = :id and lease_token = :leaseToken`,
-  )
+  const waitUntil = db.prepare(`update _deliveries set next_attempt_at = :at where id = :id and status = 'pending'`)
   const settle = db.prepare(
     `update or fail _deliveries set status = :status, attempt_count = attempt_count + 1,
        scheduled_attempt_count = scheduled_attempt_count + :scheduled, is_manual = 0,
-       next_attempt_at = :nextAttemptAt, settled_at = :settledAt, last_status_code = :statusCode, last_failure = :failure,
-       lease_token = null, lease_owner = null, lease_expires_at = null
-     where id = :id and lease_token = :leaseToken`,
+       next_attempt_at = :nextAttemptAt, settled_at = :settledAt, last_status_code = :statusCode, last_failure = :failure
+     where id = :id and status = 'pending'`,
   )
   // What was probed with waits for its own attempts; and what a person wants sent again keeps how it once ended.
   const leaveWaiting = db.prepare(
     `update _deliveries set attempt_count = attempt_count + 1,
        last_status_code = iif(status_before = 'pending', :statusCode, last_status_code),
-       last_failure = iif(status_before = 'pending', :failure, last_failure),
-       lease_token = null, lease_owner = null, lease_expires_at = null
-     where id = :id and lease_token = :leaseToken`,
+       last_failure = iif(status_before = 'pending', :failure, last_failure)
+     where id = :id and status = 'pending'`,
   )
   // A person's attempt that failed leaves what it was, and when and how it came to be that.
   const leaveAsBefore = db.prepare(
     `update _deliveries set status = status_before, attempt_count = attempt_count + 1, is_manual = 0,
-       next_attempt_at = null, lease_token = null, lease_owner = null, lease_expires_at = null
-     where id = :id and lease_token = :leaseToken`,
+       next_attempt_at = null
+     where id = :id and status = 'pending'`,
   )
   const insertAttempt = db.prepare(
     `insert into _attempts (id, delivery_id, attempt_number, is_manual, is_probe, verdict, started_at, duration_ms, status_code,
@@ -104,7 +105,7 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
     `update _deliveries set status = 'pending', is_manual = 1,
        status_before = case when is_manual = 1 then status_before else status end,
        next_attempt_at = :now
-     where id = :id and ${IS_FREE}`,
+     where id = :id and ${isFree('_deliveries.id')}`,
   )
 
   /** What an endpoint did not choose to hear of is not kept for it either. */
@@ -114,23 +115,23 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
     if (changes > 0) turns.bringForward(endpointId, now)
   }
 
-  function returnUntouched({ delivery, leaseToken }: AttemptRecord, at: EpochMs): boolean {
+  function returnUntouched({ delivery }: AttemptRecord, at: EpochMs): void {
     // It was not its own turn that a probe took.
-    const nextAttemptAt = delivery.isProbe ? null : at
-    return giveBack.run({ id: delivery.id, leaseToken, nextAttemptAt }).changes > 0
+    if (!delivery.isProbe) waitUntil.run({ id: delivery.id, at })
+    turns.bringForward(delivery.endpointId, at)
   }
 
-  function writeVerdict({ delivery, leaseToken, exchange, verdict }: AttemptRecord, now: EpochMs): boolean {
+  function writeVerdict({ delivery, exchange, verdict }: AttemptRecord, now: EpochMs): boolean {
     const { id, isManual, isProbe, statusBefore } = delivery
     const end = endOf(exchange)
     if (verdict.kind === 'unchanged') {
-      const left = isProbe ? leaveWaiting.run({ id, leaseToken, ...end }) : leaveAsBefore.run({ id, leaseToken })
+      const left = isProbe ? leaveWaiting.run({ id, ...end }) : leaveAsBefore.run({ id })
       return left.changes > 0
     }
     const { status, nextAttemptAt } = rowAfter(verdict, statusBefore)
     const scheduled = isManual || isProbe ? 0 : 1
     // While it is pending nobody is shown when it settled: a person may have sent it on its way again.
-    return settle.run({ id, leaseToken, status, scheduled, nextAttemptAt, settledAt: now, ...end }).changes > 0
+    return settle.run({ id, status, scheduled, nextAttemptAt, settledAt: now, ...end }).changes > 0
   }
 
   function noteAttempt({ delivery, startedAt, exchange, verdict }: AttemptRecord): void {
@@ -167,11 +168,11 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
 
     /** Whether the lease was still held; if not, nothing is written. */
     recordAttempt(record: AttemptRecord, now: EpochMs): boolean {
-      const { delivery, verdict } = record
+      const { delivery, leaseToken, verdict } = record
       const { endpointId } = delivery
+      if (!leases.giveUp(delivery.id, leaseToken)) return false
       if (verdict.kind === 'give_back') {
-        if (!returnUntouched(record, verdict.nextAttemptAt)) return false
-        turns.bringForward(endpointId, verdict.nextAttemptAt)
+        returnUntouched(record, verdict.nextAttemptAt)
         return true
       }
       if (!writeVerdict(record, now)) return false
@@ -187,7 +188,7 @@ export function createDeliveryTable(db: Database.Database, newId: NewId, owner: 
 
     /** False when an attempt is under way. */
     queueManualAttempt(row: RedeliverableRow, now: EpochMs): boolean {
-      const { changes } = queueManual.run({ id: row.id, now, owner })
+      const { changes } = queueManual.run({ id: row.id, now })
       if (changes > 0) turns.bringForwardByHand(row.endpointId, now)
       return changes > 0
     },

@@ -12,15 +12,18 @@ import type Database from 'better-sqlite3'
 import type { DeliveryStatus, DueDelivery } from '../../core/delivery.ts'
 import type { DeliveryId, EndpointId, EventId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
-import type { ClaimDeliveries } from '../store.ts'
+import type { ClaimDeliveries, Lease } from '../store.ts'
 import { type ClaimRoom, createClaimRoom, slotsMaxOf } from './claim-room.ts'
-import { IS_FREE, LIMIT } from './claim-sql.ts'
+import { LIMIT } from './claim-sql.ts'
 import type { CustomHeaderTable } from './custom-headers.ts'
 import { type EndpointHealthTable, earlierOf, type ProbedEndpoint } from './endpoint-health.ts'
+import { isFree, type LeaseTable } from './leases.ts'
 import type { SecretTable } from './secrets.ts'
 import type { EndpointTurn, TurnTable } from './turns.ts'
 
-interface ClaimedRow {
+interface FreeRow {
+  /** In the order of the commits. */
+  readonly seq: number
   readonly id: DeliveryId
   readonly eventId: EventId
   readonly attemptCount: number
@@ -34,7 +37,7 @@ interface ClaimedRow {
 const PAGES_MAX = 4
 
 export interface DeliveryClaimParts {
-  readonly owner: string
+  readonly leases: LeaseTable
   readonly health: EndpointHealthTable
   readonly turns: TurnTable
   readonly secrets: SecretTable
@@ -42,39 +45,29 @@ export interface DeliveryClaimParts {
 }
 
 export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimParts) {
-  const { owner, health, turns, secrets, customHeaders } = parts
-  const claim = db.prepare<[object], { seq: number }>(
-    `update _deliveries set lease_token = :token, lease_owner = :owner, lease_expires_at = :expiresAt
-     where seq in (
-       select seq from _deliveries
-       where status = 'pending' and endpoint_id = :endpointId and next_attempt_at <= :now and ${IS_FREE}
-       order by next_attempt_at ${LIMIT})
-     returning seq`,
-  )
-  const claimLongestDue = db.prepare<[object], { seq: number }>(
-    `update _deliveries set lease_token = :token, lease_owner = :owner, lease_expires_at = :expiresAt
-     where seq = (
-       select seq from _deliveries where status = 'pending' and endpoint_id = :endpointId and ${IS_FREE}
-       order by next_attempt_at limit 1)
-     returning seq`,
-  )
-  /** All of a claim by one statement, in the order of the commits. */
-  const claimed = db.prepare<[string], ClaimedRow>(
-    `select d.id, d.event_id as eventId, d.attempt_count as attemptCount,
-       d.scheduled_attempt_count as scheduledAttemptCount, d.is_manual as isManual, d.status_before as statusBefore, e.body
-     from json_each(?) cross join _deliveries d on d.seq = json_each.value join _events e on e.id = d.event_id`,
-  )
-  const stillDue = db.prepare<[{ endpointId: EndpointId; now: number; owner: string }]>(
-    `select 1 from _deliveries
-     where status = 'pending' and endpoint_id = :endpointId and next_attempt_at <= :now and ${IS_FREE} limit 1`,
+  const { leases, health, turns, secrets, customHeaders } = parts
+  const IS_FREE = isFree('d.id')
+  const freeWhere = (condition: string, limit: string) =>
+    db.prepare<[object], FreeRow>(
+      `select d.seq, d.id, d.event_id as eventId, d.attempt_count as attemptCount,
+         d.scheduled_attempt_count as scheduledAttemptCount, d.is_manual as isManual, d.status_before as statusBefore, e.body
+       from _deliveries d indexed by _deliveries_due cross join _events e on e.id = d.event_id
+       where d.status = 'pending' and d.endpoint_id = :endpointId ${condition} and ${IS_FREE}
+       order by d.next_attempt_at ${limit}`,
+    )
+  const freeDue = freeWhere('and d.next_attempt_at <= :now', LIMIT)
+  const freeLongestDue = freeWhere('', 'limit 1')
+  const stillDue = db.prepare<[{ endpointId: EndpointId; now: number }]>(
+    `select 1 from _deliveries d
+     where d.status = 'pending' and d.endpoint_id = :endpointId and d.next_attempt_at <= :now and ${IS_FREE} limit 1`,
   )
   const nextWaiting = db.prepare<[{ endpointId: EndpointId; now: number }], { at: EpochMs }>(
     `select next_attempt_at as at from _deliveries
      where status = 'pending' and endpoint_id = :endpointId and next_attempt_at > :now order by next_attempt_at limit 1`,
   )
   const nextLeaseEnd = db.prepare<[{ endpointId: EndpointId; now: number }], { at: EpochMs | null }>(
-    `select min(lease_expires_at) as at from _deliveries
-     where status = 'pending' and endpoint_id = :endpointId and next_attempt_at <= :now`,
+    `select min(held.expires_at) as at from _deliveries d cross join temp._leases held on held.id = d.id
+     where d.status = 'pending' and d.endpoint_id = :endpointId and d.next_attempt_at <= :now`,
   )
 
   function claimOfEndpoint(params: ClaimDeliveries, turn: EndpointTurn, wantedCount: number): DueDelivery[] {
@@ -83,11 +76,11 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
     const envelope = envelopeOf(endpointId, now)
     if (envelope === null) return []
     const limit = turns.grantedCount(turn, now, wantedCount)
-    const { token, expiresAt } = lease
-    const rows = limit === 0 ? [] : claim.all({ token, owner, expiresAt, now, endpointId, limit })
-    const isMoreDue = rows.length === limit && stillDue.get({ endpointId, now, owner }) !== undefined
+    const rows = limit === 0 ? [] : freeDue.all({ now, endpointId, limit })
+    const taken = takeAll(rows, turn, { ...envelope, slotsMax: slotsMaxOf(turn, params) }, lease)
+    const isMoreDue = rows.length === limit && stillDue.get({ endpointId, now }) !== undefined
     turns.moveOn(turn, now, rows.length, isMoreDue ? now : nextDueOf(endpointId, now))
-    return readClaimed(rows, turn, { ...envelope, slotsMax: slotsMaxOf(turn, params) })
+    return taken
   }
 
   /** What it is sent with; when that cannot be opened, it is not sent to. */
@@ -116,14 +109,13 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
     const { id: endpointId } = endpoint
     const envelope = envelopeOf(endpointId, now)
     if (envelope === null) return null
-    const { token, expiresAt } = lease
-    const row = claimLongestDue.get({ token, owner, expiresAt, now, endpointId })
+    const row = freeLongestDue.get({ now, endpointId })
     if (row === undefined) {
       if (nextDueOf(endpointId, now) === null) turns.nothingWaits(endpointId)
       return null
     }
-    health.postponeProbe(endpointId, expiresAt)
-    const [probe] = readClaimed([row], endpoint, { ...envelope, slotsMax: slotsMaxOf(endpoint, params) })
+    health.postponeProbe(endpointId, lease.expiresAt)
+    const [probe] = takeAll([row], endpoint, { ...envelope, slotsMax: slotsMaxOf(endpoint, params) }, lease)
     return probe === undefined ? null : { ...probe, isProbe: true }
   }
 
@@ -134,14 +126,18 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
     )
   }
 
-  function readClaimed(
-    rows: readonly { seq: number }[],
+  function takeAll(
+    rows: FreeRow[],
     endpoint: Pick<EndpointTurn, 'id' | 'url'>,
     ofEndpoint: Pick<DueDelivery, 'signers' | 'headers' | 'slotsMax'>,
+    lease: Lease,
   ): DueDelivery[] {
-    if (rows.length === 0) return []
-    const places = rows.map(({ seq }) => seq).sort((a, b) => a - b)
-    return claimed.all(JSON.stringify(places)).map((row) => ({
+    leases.take(
+      rows.map(({ id }) => id),
+      lease,
+    )
+    rows.sort((a, b) => a.seq - b.seq)
+    return rows.map((row) => ({
       id: row.id,
       eventId: row.eventId,
       endpointId: endpoint.id,

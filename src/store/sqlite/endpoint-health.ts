@@ -51,7 +51,7 @@ type Returner = Extract<OperatorFact, { type: 'endpoint.enabled' }>['by']
 
 export function createEndpointHealthTable(
   db: Database.Database,
-  turns: Pick<TurnTable, 'begin' | 'hold'>,
+  turns: Pick<TurnTable, 'begin' | 'hold' | 'setOpen'>,
   operatorEvents: Pick<OperatorEventTable, 'tell'>,
 ) {
   const read = db.prepare<[EndpointId], StandingRow>(
@@ -64,14 +64,15 @@ export function createEndpointHealthTable(
        failing_events = :failingEvents, probe_at = :probeAt, probe_count = :probeCount where id = :id`,
   )
   const touch = db.prepare('update _endpoints set updated_at = :now where id = :id')
+  const HAS_WORK = 'exists (select 1 from temp._turns t where t.endpoint_id = _endpoints.id)'
   const dueProbes = db.prepare<[{ now: number; limit: number }], ProbedEndpoint>(
     `select id, url, host, concurrency_max as concurrencyMax from _endpoints
-     where probe_at <= :now and status = 'disabled' and due_at is not null and url is not null
+     where probe_at <= :now and status = 'disabled' and ${HAS_WORK}
      order by probe_at ${LIMIT}`,
   )
   const nextProbe = db.prepare<[{ now: number }], { at: EpochMs }>(
     `select probe_at as at from _endpoints
-     where probe_at > :now and status = 'disabled' and due_at is not null order by probe_at limit 1`,
+     where probe_at > :now and status = 'disabled' and ${HAS_WORK} order by probe_at limit 1`,
   )
   const exhausted = db.prepare<[DeliveryId], ExhaustedRow>(
     `select e.type as eventType, e.task_id as taskId, d.attempt_count as attemptCount, p.name, p.host
@@ -88,7 +89,10 @@ export function createEndpointHealthTable(
     if (standing === before) return
     const { failingEvents } = standing
     write.run({ ...standing, id, failingEvents: failingEvents.length === 0 ? null : JSON.stringify(failingEvents) })
-    if (standing.status !== before.status) touch.run({ id, now })
+    if (standing.status !== before.status) {
+      touch.run({ id, now })
+      turns.setOpen(id, standing.status === 'enabled')
+    }
     const isTriedAnew = before.status !== 'enabled' || (before.failingSince !== null && by === 'person')
     if (standing.status === 'enabled' && isTriedAnew) turns.begin(id, now)
     const subject = { endpointId: id, name, host }

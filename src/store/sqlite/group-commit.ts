@@ -10,6 +10,9 @@
  * it is undone as a whole and run again with a savepoint around each step. When the commit itself fails, nothing of the
  * group is on disk.
  *
+ * Claims go first: what they hand out can be on its way while the group behind them is written (decision 0011). Not past a
+ * record that leaves less to claim, and not twice in a row, so that no group waits for them for ever.
+ *
  * Two things can keep all steps from being written for a while, and neither is an error: another program holds the lock,
  * or the disk is full. What a step does then is its patience.
  */
@@ -45,13 +48,17 @@ interface Manners {
   /** How long it may have waited when its turn comes. */
   readonly waitMsMax: number
   readonly whenFull: 'wait' | 'refuse' | 'try'
+  /** Whether it runs before what came earlier, or keeps those that would from running before it. */
+  readonly turn?: 'first' | 'before_claims'
 }
 
 const PATIENCE = {
   /** Has happened in the world already: unwritten, it would happen again. */
-  record: { waitMsMax: Number.POSITIVE_INFINITY, whenFull: 'wait' },
+  record: { waitMsMax: Number.POSITIVE_INFINITY, whenFull: 'wait', turn: 'before_claims' },
+  /** A record after which nothing less may be claimed than before it. */
+  good_record: { waitMsMax: Number.POSITIVE_INFINITY, whenFull: 'wait' },
   /** Begins something whose end has to be written. Its lease began when it was asked for, so it must not grow old. */
-  claim: { waitMsMax: 2 * SECOND, whenFull: 'refuse' },
+  claim: { waitMsMax: 2 * SECOND, whenFull: 'refuse', turn: 'first' },
   /** Somebody waits for the answer, and can ask again. */
   request: { waitMsMax: 5 * SECOND, whenFull: 'refuse' },
   /** Makes room. */
@@ -101,6 +108,7 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
   /** The disk is full, and what waits has been tried in vain: the next chore or probe tries again. */
   let isStuck = false
   let isClosed = false
+  let haveClaimsJustRun = false
 
   function write<T>(step: () => T, patience: Patience = 'request', itemCount = 1): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -139,7 +147,13 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
   /** On a full disk what makes room goes first, and alone: the others might not fit, and would undo it. */
   function nextGroup(): readonly Waiting[] {
     const choreIndex = disk.state() === 'full' ? queue.findIndex(({ manners }) => manners.whenFull === 'try') : -1
-    return choreIndex === -1 ? queue.splice(0, stepCountOfNext()) : queue.splice(choreIndex, 1)
+    if (choreIndex !== -1) return queue.splice(choreIndex, 1)
+    haveClaimsJustRun = !haveClaimsJustRun && mayClaimsGoFirst()
+    return haveClaimsJustRun ? takeAll(isClaim) : queue.splice(0, stepCountOfNext())
+  }
+
+  function mayClaimsGoFirst(): boolean {
+    return queue.some(isClaim) && !queue.some(({ manners }) => manners.turn === 'before_claims')
   }
 
   function stepCountOfNext(): number {
@@ -268,6 +282,10 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
   }
 
   return { write, fail, close }
+}
+
+function isClaim({ manners }: Waiting): boolean {
+  return manners.turn === 'first'
 }
 
 /** The time for which another program holds the lock. */

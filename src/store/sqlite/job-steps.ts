@@ -12,9 +12,8 @@ import type { TurnTable } from './turns.ts'
 export interface JobStepParts {
   readonly reader: Database.Database
   readonly newId: NewId
-  readonly owner: string
   readonly endpoints: Pick<EndpointTable, 'find'>
-  readonly turns: Pick<TurnTable, 'bringForwardByHand'>
+  readonly turns: Pick<TurnTable, 'bringForwardByHand' | 'nothingWaits'>
   /** For a step that a caller waits for. */
   readonly writeSoon: <T>(step: () => T) => Promise<T>
   /** For a piece of work that comes again when it is refused. */
@@ -23,9 +22,9 @@ export interface JobStepParts {
 }
 
 export function createJobSteps(db: Database.Database, parts: JobStepParts): Omit<JobStore, 'forgetEndpoints'> {
-  const { reader, newId, owner, endpoints, turns, writeSoon, claim, look } = parts
+  const { reader, newId, endpoints, turns, writeSoon, claim, look } = parts
   const jobs = createJobTable(db, newId, turns)
-  const deletion = createDeletion(db, owner, jobs)
+  const deletion = createDeletion(db, { jobs, turns })
   const lookups = createJobLookups(reader)
 
   return {

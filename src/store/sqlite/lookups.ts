@@ -11,12 +11,11 @@ import type { EpochMs } from '../../core/time.ts'
 import type { Timings } from '../../ports.ts'
 import type { Attempt } from '../attempts.ts'
 import type { Delivery, DeliveryFilter, EndpointFilter, Page, Poll, Subscription, Task, TaskFilter } from '../store.ts'
-import { listBudgets } from './credentials.ts'
 import * as schema from './schema.ts'
 
 const { tasks, subscriptions, endpoints, events, deliveries, attempts, polls } = schema
 
-type TaskRow = Omit<Task, 'subscriptions'>
+type TaskRow = Omit<Task, 'subscriptions' | 'outcome'> & { readonly body: string | null }
 
 /** With its place in the order of the commits. */
 type DeliveryRow = Delivery & { readonly seq: number }
@@ -35,7 +34,7 @@ const TASK_COLUMNS = {
   pollCount: tasks.pollCount,
   lastObservation: tasks.lastObservation,
   eventId: tasks.eventId,
-  outcome: tasks.outcome,
+  body: events.body,
 }
 
 /** After every id: theirs begin with a letter. */
@@ -96,7 +95,9 @@ export function createLookups(reader: Database.Database) {
       .all() as (Subscription & { taskId: TaskId })[]
     const byTask = new Map<TaskId, Subscription[]>(ids.map((id) => [id, []]))
     for (const { taskId, ...subscription } of found) byTask.get(taskId)?.push(subscription)
-    return rows.map((row) => ({ ...row, subscriptions: byTask.get(row.id) ?? [] }))
+    return rows.map(({ body, ...row }) => {
+      return { ...row, outcome: outcomeOf(body), subscriptions: byTask.get(row.id) ?? [] }
+    })
   }
 
   /**
@@ -117,7 +118,13 @@ export function createLookups(reader: Database.Database) {
   }
 
   function selectTasks(where: SQL | undefined, limit: number): readonly TaskRow[] {
-    const query = db.select(TASK_COLUMNS).from(tasks).where(where).orderBy(desc(tasks.id)).limit(limit)
+    const query = db
+      .select(TASK_COLUMNS)
+      .from(tasks)
+      .leftJoin(events, eq(events.taskId, tasks.id))
+      .where(where)
+      .orderBy(desc(tasks.id))
+      .limit(limit)
     // The brands of ids and instants are ours: SQLite knows text and integers.
     return query.all() as unknown as readonly TaskRow[]
   }
@@ -233,9 +240,14 @@ export function createLookups(reader: Database.Database) {
         .map(({ taskId: _, firstNumber: firstPollNumber, ...row }) => ({ ...row, firstPollNumber }) as Poll)
         .reverse()
     },
-
-    listBudgets: () => listBudgets(reader),
   }
+}
+
+/** As it was told. */
+function outcomeOf(body: string | null): string | null {
+  if (body === null) return null
+  const { partial, images, error } = (JSON.parse(body) as { data: Record<string, unknown> }).data
+  return JSON.stringify({ partial, images, error })
 }
 
 function withoutSeq({ seq: _, ...delivery }: DeliveryRow): Delivery {

@@ -79,17 +79,11 @@ export const endpoints = sqliteTable(
     /** When an endpoint that was disabled for failing is tried again. */
     probeAt: integer('probe_at'),
     probeCount: integer('probe_count').notNull().default(0),
-    /**
-     * The earliest instant at which one of its deliveries may be claimable; null when none can. Never later than the
-     * truth by more than one lease, so that a claim finds work by endpoint without looking at any backlog.
-     */
-    dueAt: integer('due_at'),
     createdAt: integer('created_at').notNull(),
     updatedAt: integer('updated_at').notNull(),
   },
   (t) => [
     uniqueIndex('_endpoints_url').on(t.url).where(sql`status <> 'deleted'`),
-    index('_endpoints_due').on(t.dueAt).where(sql`status = 'enabled' and due_at is not null`),
     index('_endpoints_probe').on(t.probeAt).where(sql`probe_at is not null`),
     check('_endpoints_status', oneOf('status', ENDPOINT_STATUSES)),
   ],
@@ -138,13 +132,8 @@ export const tasks = sqliteTable(
     lastObservation: text('last_observation'),
     /** When the query left that last found it running: it ended after this, if it has ended. */
     runningAt: integer('running_at'),
-    leaseToken: text('lease_token'),
-    leaseOwner: text('lease_owner'),
-    leaseExpiresAt: integer('lease_expires_at'),
     settledAt: integer('settled_at'),
     eventId: text('event_id'),
-    /** JSON `{partial, images, error}`. */
-    outcome: text('outcome'),
   },
   (t) => [
     uniqueIndex('_tasks_task_id_kind').on(t.taskId, t.kind),
@@ -188,6 +177,8 @@ export const events = sqliteTable(
     createdAt: integer('created_at').notNull(),
     /** The bytes that every attempt sends, for ever the same. */
     body: text('body').notNull(),
+    /** JSON `{partial, imageCount, error}` of what the body tells in full; null for what is told of ourselves. */
+    outcome: text('outcome'),
   },
   (t) => [uniqueIndex('_events_task').on(t.taskId)],
 )
@@ -210,9 +201,6 @@ export const deliveries = sqliteTable(
     isManual: integer('is_manual', { mode: 'boolean' }).notNull(),
     statusBefore: text('status_before').$type<DeliveryStatus>().notNull(),
     nextAttemptAt: integer('next_attempt_at'),
-    leaseToken: text('lease_token'),
-    leaseOwner: text('lease_owner'),
-    leaseExpiresAt: integer('lease_expires_at'),
     createdAt: integer('created_at').notNull(),
     settledAt: integer('settled_at'),
     lastStatusCode: integer('last_status_code'),
@@ -231,7 +219,7 @@ export const deliveries = sqliteTable(
 export const attempts = sqliteTable(
   '_attempts',
   {
-    id: text('id').primaryKey().notNull(),
+    id: text('id').notNull(),
     deliveryId: text('delivery_id')
       .notNull()
       .references(() => deliveries.id),
@@ -253,7 +241,7 @@ export const attempts = sqliteTable(
     timings: text('timings'),
     nextAttemptAt: integer('next_attempt_at'),
   },
-  (t) => [uniqueIndex('_attempts_delivery').on(t.deliveryId, t.attemptNumber)],
+  (t) => [primaryKey({ columns: [t.deliveryId, t.attemptNumber] })],
 )
 
 /**

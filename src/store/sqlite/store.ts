@@ -1,13 +1,11 @@
 /** The store on SQLite: each step of the port is one entry of a group commit over the tables. */
 
-import { randomUUID } from 'node:crypto'
 import type Database from 'better-sqlite3'
-import { applyEffect, grant, spend } from '../../core/budget.ts'
+import { applyEffect, type Budget, type BudgetEffect, type BudgetSettings, grant, spend } from '../../core/budget.ts'
 import type { Endpoint } from '../../core/endpoint.ts'
 import { assert, type DamagedError } from '../../core/errors.ts'
 import type { EndpointId } from '../../core/ids.ts'
 import { upstreamFact } from '../../core/operator-event.ts'
-import type { SettledTask } from '../../core/task.ts'
 import { type EpochMs, formatDuration, latest, SECOND } from '../../core/time.ts'
 import type { Clock, Log, NewId, Vault } from '../../ports.ts'
 import type { AttemptRecord } from '../attempts.ts'
@@ -24,6 +22,7 @@ import { createEndpointHealthTable } from './endpoint-health.ts'
 import { createEndpointTable, type EndpointAddress } from './endpoints.ts'
 import { createGroupCommit, isDamage, type Patience } from './group-commit.ts'
 import { createJobSteps } from './job-steps.ts'
+import { createLeaseTable } from './leases.ts'
 import { createLookups } from './lookups.ts'
 import { openDatabase } from './open.ts'
 import { createDiskNotes, createOperatorEventTable, createTelling } from './operator-events.ts'
@@ -52,22 +51,21 @@ export interface SqliteStoreOptions {
 export function openSqliteStore(options: SqliteStoreOptions): Store {
   const { path, clock, newId, vault = UNSEALED, onDamaged, log } = options
   const { file, writer: db, reader, databaseId, close } = openDatabase(path, clock.now())
-  // Whoever opens the database holds its lock: the leases of any other owner are a dead daemon's.
-  const owner = randomUUID()
   const secrets = createSecretTable(db, vault)
   const customHeaders = createCustomHeaderTable(db, vault)
   const endpoints = createEndpointTable(db, newId, { secrets, customHeaders, vault })
   const turns = createTurnTable(db)
-  const deliveries = createDeliveryTable(db, newId, owner, turns)
+  const leases = createLeaseTable(db)
+  const deliveries = createDeliveryTable(db, { newId, leases, turns })
   const operatorEvents = createOperatorEventTable(db, databaseId, deliveries)
   const health = createEndpointHealthTable(db, turns, operatorEvents)
   const endpointChanges = createEndpointChanges({ endpoints, secrets, customHeaders, turns, health })
   const diskNotes = createDiskNotes(db, operatorEvents)
-  const deliveryClaim = createDeliveryClaim(db, { owner, health, turns, secrets, customHeaders })
-  const tasks = createTaskTable(db, newId, owner, databaseId, deliveries)
+  const deliveryClaim = createDeliveryClaim(db, { leases, health, turns, secrets, customHeaders })
+  const tasks = createTaskTable(db, { newId, databaseId, leases, deliveries })
   const credentials = createCredentialTable(db)
   const cadences = createCadenceTable(db)
-  const clockShift = createClockShift(db)
+  const clockShift = createClockShift(db, credentials)
   const retention = createRetention(db, clockShift)
   const lookups = createLookups(reader)
   const pull = createPullTable(reader, db)
@@ -84,7 +82,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   /** For a step that a caller waits for: it is refused, and never done, rather than left hanging. */
   const writeSoon = <T>(step: () => T, itemCount = 1) => write(step, 'request', itemCount)
   const claim = <T>(step: () => T) => write(step, 'claim')
-  const record = <T>(step: () => T, itemCount = 1) => write(step, 'record', itemCount)
+  const record = <T>(step: () => T, how: { patience?: 'record' | 'good_record'; itemCount?: number } = {}) =>
+    write(step, how.patience ?? 'record', how.itemCount)
   const movedByMs = db.transaction(() => {
     const byMs = clockShift.moveToStart(clock.now())
     turns.reckonAll()
@@ -176,6 +175,22 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     return { kind: isQueued ? 'queued' : 'under_way', delivery }
   }
 
+  /** Before and after what was learned of a credential, of which the operator is told. */
+  function budgetsAround(
+    credential: string,
+    effects: readonly { effect: BudgetEffect; settings: BudgetSettings }[],
+    now: EpochMs,
+  ): [before: Budget, after: Budget] {
+    const before = credentials.read(credential, now)
+    const after = effects.reduce((budget, { effect, settings }) => {
+      const next = applyEffect(budget, settings, now, effect)
+      const fact = upstreamFact(credential, budget, next, effect)
+      if (fact !== null) operatorEvents.tell(fact, now)
+      return next
+    }, before)
+    return [before, after]
+  }
+
   function recordAttempt(one: AttemptRecord, now: EpochMs): boolean {
     if (!deliveries.recordAttempt(one, now)) return false
     health.noteAttempt(one, now)
@@ -183,7 +198,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   }
 
   return {
-    ...createJobSteps(db, { reader, newId, owner, endpoints, turns, writeSoon, claim, look }),
+    ...createJobSteps(db, { reader, newId, endpoints, turns, writeSoon, claim, look }),
     databaseId,
 
     async registerTasks({ now, registrations }) {
@@ -231,35 +246,32 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
     claimOverdueTasks: (params) => claim(() => tasks.claimOverdue(params)),
 
-    recordPolls: ({ now, records, effects, cadences: learned = [] }) =>
-      record(() => {
-        cadences.write(learned, now)
-        const settled: SettledTask[] = []
-        let applied = 0
-        for (const one of records) {
-          const recorded = tasks.recordPoll(one, now)
-          if (recorded === null) continue
-          applied += 1
-          if (recorded.settled !== null) settled.push(recorded.settled)
-        }
-        for (const credential of new Set(effects.map((one) => one.credential))) {
-          const before = credentials.read(credential, now)
-          let budget = before
-          for (const { effect, settings } of effects.filter((one) => one.credential === credential)) {
-            const next = applyEffect(budget, settings, now, effect)
-            const fact = upstreamFact(credential, budget, next, effect)
-            if (fact !== null) operatorEvents.tell(fact, now)
-            budget = next
+    recordPolls({ now, records, effects, cadences: learned = [] }) {
+      // Anything else lowers what the credential may ask.
+      const patience = effects.every(({ effect }) => effect.kind === 'accepted') ? 'good_record' : 'record'
+      return record(
+        () => {
+          cadences.write(learned, now)
+          const recorded = records.flatMap((one) => tasks.recordPoll(one, now) ?? [])
+          for (const credential of new Set(effects.map((one) => one.credential))) {
+            const ofCredential = effects.filter((one) => one.credential === credential)
+            credentials.write(credential, ...budgetsAround(credential, ofCredential, now))
           }
-          credentials.write(credential, before, budget)
-        }
-        return { applied, settled }
-      }, records.length),
+          const settled = recorded.flatMap((one) => one.settled ?? [])
+          return { applied: recorded.length, settled }
+        },
+        { patience, itemCount: records.length },
+      )
+    },
 
     claimDueDeliveries: (params) => claim(() => deliveryClaim.claimDue(params)),
 
-    recordAttempts: ({ now, records }) =>
-      record(() => ({ applied: records.filter((one) => recordAttempt(one, now)).length }), records.length),
+    recordAttempts({ now, records }) {
+      // Anything else lowers what its endpoint may be sent, or when.
+      const patience = records.every(({ verdict }) => verdict.kind === 'delivered') ? 'good_record' : 'record'
+      const step = () => ({ applied: records.filter((one) => recordAttempt(one, now)).length })
+      return record(step, { patience, itemCount: records.length })
+    },
 
     redeliver: ({ now, deliveryId }) =>
       writeSoon(() => {
@@ -320,7 +332,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     listAttempts: async (deliveryIds) => look(() => lookups.listAttempts(deliveryIds)),
     listPolls: async ({ taskId, limit }) => look(() => lookups.listPolls(taskId, limit)),
     listCadences: async () => look(() => listCadences(reader)),
-    listBudgets: async () => look(() => lookups.listBudgets()),
+    listBudgets: async () => look(() => credentials.list()),
 
     // As a record: a daemon whose disk is full starts all the same, and appoints before it tells.
     keepOperatorEndpoint: ({ now, url }) =>

@@ -10,9 +10,10 @@ import type { DueTask, Outcome, SettledTask, TaskStatus } from '../../core/task.
 import { type EpochMs, earliest } from '../../core/time.ts'
 import type { NewId } from '../../ports.ts'
 import type { Lease, PollRecord, Registration, Task } from '../store.ts'
-import { IS_FREE, LIMIT } from './claim-sql.ts'
+import { LIMIT } from './claim-sql.ts'
 import type { DeliveryTable } from './deliveries.ts'
 import type { EndpointAddress } from './endpoints.ts'
+import { isFree, type LeaseTable } from './leases.ts'
 
 interface KnownRow {
   readonly id: TaskId
@@ -71,13 +72,14 @@ const DUE_COLUMNS = `id, task_id as taskId, kind, registered_at as registeredAt,
   last_observation as lastObservation,
   running_at as runningAt, metadata`
 
-export function createTaskTable(
-  db: Database.Database,
-  newId: NewId,
-  owner: string,
-  databaseId: string,
-  deliveries: DeliveryTable,
-) {
+export interface TaskTableParts {
+  readonly newId: NewId
+  readonly databaseId: string
+  readonly leases: LeaseTable
+  readonly deliveries: DeliveryTable
+}
+
+export function createTaskTable(db: Database.Database, { newId, databaseId, leases, deliveries }: TaskTableParts) {
   // "Or fail" here and below: a statement with triggers that may have to be undone by itself copies each page before it
   // touches it, a third of its time. None has to: the step that it belongs to has a savepoint.
   const insert = db.prepare(
@@ -98,17 +100,15 @@ export function createTaskTable(
    * The index is named: left to itself, and knowing nothing of how many are pending, SQLite takes the one of the states for
    * whatever goes by the deadline, and sorts all pending tasks once a second (63 ms with 100 000 of them, 2 µs by this one).
    */
-  const claimWhere = (index: string, condition: string, order: string) =>
+  const freeWhere = (index: string, condition: string, order: string) =>
     db.prepare<[object], DueRow>(
-      `update _tasks set lease_token = :token, lease_owner = :owner, lease_expires_at = :expiresAt
-       where rowid in (select rowid from _tasks indexed by ${index}
-         where status = 'pending' and ${condition} and ${IS_FREE} order by ${order} ${LIMIT})
-       returning ${DUE_COLUMNS}`,
+      `select ${DUE_COLUMNS} from _tasks indexed by ${index}
+       where status = 'pending' and ${condition} and ${isFree('_tasks.id')} order by ${order} ${LIMIT}`,
     )
   const isInQueue = 'credential = :credential and kind = :kind and (poll_count = 0) = :isNew'
-  const claimOfQueue = claimWhere('_tasks_due', `${isInQueue} and next_poll_at <= :now`, 'next_poll_at')
+  const freeOfQueue = freeWhere('_tasks_due', `${isInQueue} and next_poll_at <= :now`, 'next_poll_at')
   const isPaused = 'credential in (select name from _credentials where pause is not null)'
-  const claimOverdue = claimWhere('_tasks_deadline', `deadline_at < :deadlineBefore and ${isPaused}`, 'deadline_at')
+  const freeOverdue = freeWhere('_tasks_deadline', `deadline_at < :deadlineBefore and ${isPaused}`, 'deadline_at')
   const anyPaused = db.prepare('select 1 from _credentials where pause is not null limit 1')
   /** The first of each queue that fits, from one look at the index for each kind and each queue, however long they are. */
   const firstsWhere = (condition: string) => {
@@ -129,23 +129,20 @@ export function createTaskTable(
     `select deadline_at as at from _tasks indexed by _tasks_deadline
      where status = 'pending' and deadline_at >= :from order by deadline_at limit 1`,
   )
-  const giveBack = db.prepare(
-    `update _tasks set lease_token = null, lease_owner = null, lease_expires_at = null
-     where id = :id and lease_token = :leaseToken and status = 'pending'`,
-  )
   const pollAgain = db.prepare(
     `update _tasks set next_poll_at = :nextPollAt, poll_count = :pollCount, suspect_code = :suspectCode,
        suspect_count = :suspectCount, suspect_at = :suspectAt, unavailable_count = :unavailableCount,
-       running_at = :runningAt, last_observation = :lastObservation, lease_token = null, lease_owner = null, lease_expires_at = null
-     where id = :id and lease_token = :leaseToken and status = 'pending'`,
+       running_at = :runningAt, last_observation = :lastObservation
+     where id = :id and status = 'pending'`,
   )
   const settle = db.prepare(
-    `update or fail _tasks set status = :status, settled_at = :now, event_id = :eventId, outcome = :outcome, poll_count = :pollCount,
-       last_observation = :lastObservation, next_poll_at = null, lease_token = null, lease_owner = null, lease_expires_at = null
-     where id = :id and lease_token = :leaseToken and status = 'pending'`,
+    `update or fail _tasks set status = :status, settled_at = :now, event_id = :eventId, poll_count = :pollCount,
+       last_observation = :lastObservation, next_poll_at = null
+     where id = :id and status = 'pending'`,
   )
   const insertEvent = db.prepare(
-    'insert into _events (id, task_id, type, created_at, body) values (:id, :taskId, :type, :now, :body)',
+    `insert into _events (id, task_id, type, created_at, body, outcome)
+     values (:id, :taskId, :type, :now, :body, :outcome)`,
   )
   const insertPoll = db.prepare(
     `insert into _polls (task_id, first_number, poll_number, first_asked_at, asked_at, duration_ms, observation, detail, http_status,
@@ -161,9 +158,7 @@ export function createTaskTable(
        and poll_number = :pollNumber - 1 and observation = :observation and detail = :detail and http_status is :httpStatus`,
   )
   const cancel = db.prepare(
-    `update _tasks set status = 'canceled', settled_at = :now, next_poll_at = null,
-       lease_token = null, lease_owner = null, lease_expires_at = null
-     where id = :id and status = 'pending'`,
+    `update _tasks set status = 'canceled', settled_at = :now, next_poll_at = null where id = :id and status = 'pending'`,
   )
 
   // Under a lease too: whoever asks now decides anew when to ask next.
@@ -171,10 +166,15 @@ export function createTaskTable(
     `update _tasks set next_poll_at = min(next_poll_at, :now) where id = :id and status = 'pending'`,
   )
 
-  function claimFrom({ kind, isNew }: Queue, params: ClaimDue, limit: number): readonly DueTask[] {
-    const { now, credential, lease } = params
-    const { token, expiresAt } = lease
-    const rows = claimOfQueue.all({ now, credential, kind, isNew: isNew ? 1 : 0, limit, owner, token, expiresAt })
+  function claimFrom({ kind, isNew }: Queue, { now, credential, lease }: ClaimDue, limit: number): readonly DueTask[] {
+    return takeAll(freeOfQueue.all({ now, credential, kind, isNew: isNew ? 1 : 0, limit }), lease)
+  }
+
+  function takeAll(rows: readonly DueRow[], lease: Lease): readonly DueTask[] {
+    leases.take(
+      rows.map(({ id }) => id),
+      lease,
+    )
     return rows.map(toDueTask)
   }
 
@@ -186,33 +186,32 @@ export function createTaskTable(
     }
   }
 
-  function settleUnderLease(record: PollRecord, outcome: Outcome, now: EpochMs): SettledTask | null {
-    const { task, leaseToken, poll } = record
+  function settleTask(record: PollRecord, outcome: Outcome, now: EpochMs): SettledTask | null {
+    const { task, poll } = record
     const eventId = eventIdOf({ databaseId, taskId: task.id, outcome: outcome.status })
     const pollCount = pollCountAfter(record)
     const { changes } = settle.run({
       id: task.id,
-      leaseToken,
       status: outcome.status,
       now,
       eventId,
-      outcome: JSON.stringify({ partial: outcome.partial, images: outcome.images, error: outcome.error }),
       pollCount,
       lastObservation: poll?.detail ?? task.lastObservation,
     })
     if (changes === 0) return null
     const body = eventBody({ ...task, pollCount }, outcome, now)
     const event = { id: eventId, type: eventTypeOf(outcome.status) }
-    insertEvent.run({ ...event, taskId: task.id, now, body })
+    const { partial, images, error } = outcome
+    const summary = JSON.stringify({ partial, imageCount: images.length, error })
+    insertEvent.run({ ...event, taskId: task.id, now, body, outcome: summary })
     deliveries.makeForSubscribers(task.id, event, now)
     return { id: task.id, status: outcome.status, eventId }
   }
 
-  function pollAgainUnderLease(record: PollRecord, decision: Extract<Decision, { kind: 'poll_again' }>): boolean {
-    const { task, leaseToken, poll } = record
+  function keepPolling(record: PollRecord, decision: Extract<Decision, { kind: 'poll_again' }>): boolean {
+    const { task, poll } = record
     const { changes } = pollAgain.run({
       id: task.id,
-      leaseToken,
       nextPollAt: decision.nextPollAt,
       pollCount: pollCountAfter(record),
       suspectCode: decision.suspicion?.code ?? null,
@@ -285,13 +284,12 @@ export function createTaskTable(
 
     claimOverdue(params: { now: EpochMs; lease: Lease; deadlineBefore: EpochMs; limit: number }) {
       const { now, lease, deadlineBefore, limit } = params
-      const { token, expiresAt } = lease
       // Most of the time none is overdue: then this is a look at the index and writes nothing.
       const first = nextDeadline.get({ from: 0 })?.at ?? null
       if (first === null || first >= deadlineBefore) return { tasks: [], nextDeadlineAt: first }
       if (anyPaused.get() === undefined) return { tasks: [], nextDeadlineAt: null }
-      const rows = claimOverdue.all({ now, deadlineBefore, limit, owner, token, expiresAt })
-      return { tasks: rows.map(toDueTask), nextDeadlineAt: nextDeadline.get({ from: deadlineBefore })?.at ?? null }
+      const tasks = takeAll(freeOverdue.all({ now, deadlineBefore, limit }), lease)
+      return { tasks, nextDeadlineAt: nextDeadline.get({ from: deadlineBefore })?.at ?? null }
     },
 
     isAnyDue: (credential: string, now: EpochMs): boolean => dueQueues(credential, now).length > 0,
@@ -304,15 +302,16 @@ export function createTaskTable(
     /** Null when the lease was lost and nothing was written; `settled` when this ended the task. */
     recordPoll(record: PollRecord, now: EpochMs): { settled: SettledTask | null } | null {
       const { decision, task, leaseToken } = record
+      if (!leases.giveUp(task.id, leaseToken)) return null
       switch (decision.kind) {
         case 'give_back':
-          return giveBack.run({ id: task.id, leaseToken }).changes > 0 ? { settled: null } : null
+          return { settled: null }
         case 'poll_again':
-          if (!pollAgainUnderLease(record, decision)) return null
+          if (!keepPolling(record, decision)) return null
           notePoll(record)
           return { settled: null }
         case 'settle': {
-          const settled = settleUnderLease(record, decision.outcome, now)
+          const settled = settleTask(record, decision.outcome, now)
           if (settled !== null) notePoll(record)
           return settled === null ? null : { settled }
         }
@@ -322,7 +321,10 @@ export function createTaskTable(
     /** False when it has settled, or there is none. */
     pollNow: (id: TaskId, now: EpochMs): boolean => pollNow.run({ id, now }).changes > 0,
 
-    cancel: (id: TaskId, now: EpochMs): boolean => cancel.run({ id, now }).changes > 0,
+    cancel(id: TaskId, now: EpochMs): boolean {
+      leases.end(id)
+      return cancel.run({ id, now }).changes > 0
+    },
   }
 }
 

@@ -3,7 +3,7 @@
 import type Database from 'better-sqlite3'
 
 /** Grows by one with each change of a view below. */
-export const VIEWS_VERSION = 6
+export const VIEWS_VERSION = 7
 
 /** `name` as ISO 8601 text and `name_ms` as whole milliseconds. */
 function instant(expression: string, name: string): string {
@@ -17,12 +17,12 @@ const VIEWS: Readonly<Record<string, string>> = {
       ${instant('t.deadline_at', 'deadline_at')}, ${instant('t.next_poll_at', 'next_poll_at')},
       ${instant('t.settled_at', 'settled_at')},
       t.poll_count, t.last_observation, t.event_id,
-      json_extract(t.outcome, '$.partial') as partial,
-      json_extract(t.outcome, '$.error.code') as error_code,
-      json_extract(t.outcome, '$.error.upstreamCode') as error_upstream_code,
-      json_extract(t.outcome, '$.error.message') as error_message,
-      json_array_length(t.outcome, '$.images') as image_count
-    from _tasks t`,
+      json_extract(e.outcome, '$.partial') as partial,
+      json_extract(e.outcome, '$.error.code') as error_code,
+      json_extract(e.outcome, '$.error.upstreamCode') as error_upstream_code,
+      json_extract(e.outcome, '$.error.message') as error_message,
+      json_extract(e.outcome, '$.imageCount') as image_count
+    from _tasks t left join _events e on e.task_id = t.id`,
   events: `
     select e.id, e.task_id as task, t.task_id, t.kind, e.type, ${instant('e.created_at', 'created_at')},
       length(cast(e.body as blob)) as body_bytes, e.body

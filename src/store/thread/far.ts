@@ -12,7 +12,7 @@ export interface FarWorld {
   readonly onDamaged: (error: DamagedError) => void
 }
 
-/** Opens a store and serves it until it is closed. What was done in one turn of the event loop is answered in one message. */
+/** Opens a store and serves it until it is closed. What one group of steps did is answered in one message. */
 export function serveStore(port: MessagePort, open: (world: FarWorld) => Store): void {
   const say = (notice: Notice) => port.postMessage(notice)
   let store: Store
@@ -25,7 +25,8 @@ export function serveStore(port: MessagePort, open: (world: FarWorld) => Store):
   const answers: Answer[] = []
 
   function answer(one: Answer): void {
-    if (answers.push(one) === 1) setImmediate(sayAnswers)
+    // After what else resolves now, and before the next group of steps: whoever waits goes on while it is written.
+    if (answers.push(one) === 1) process.nextTick(sayAnswers)
   }
 
   function sayAnswers(): void {

@@ -48,7 +48,10 @@ test('every column that holds an instant moves with the clock or is history', as
     .pluck()
     .all()
   db.close()
-  const moving = MOVING.flatMap(({ table, columns: names }) => names.map((name) => `${table}.${name}`))
+  // Temporary tables are in nobody's file.
+  const moving = MOVING.filter(({ table }) => !table.startsWith('temp.')).flatMap(({ table, columns: names }) =>
+    names.map((name) => `${table}.${name}`),
+  )
   expect(columns.toSorted()).toEqual([...moving, ...HISTORY].toSorted())
 })
 

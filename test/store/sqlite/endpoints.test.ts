@@ -8,7 +8,7 @@ import { UNSEALED } from '../../../src/store/sqlite/secrets.ts'
 import { openSqliteStore } from '../../../src/store/sqlite/store.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { createVault } from '../../../src/vault.ts'
-import { aDirectory, countingIds, openAt, START, standingClock } from '../../support/store.ts'
+import { aDirectory, countingIds, START, standingClock } from '../../support/store.ts'
 import { at, claimDeliveries, SECRETS, settle } from '../steps.ts'
 
 const [KEY, OTHER_KEY] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)] as const
@@ -138,17 +138,6 @@ test('an endpoint keeps its own URL when it is named anew, and one that is not t
     const nowhere = { now: START, id: 'ep_none', secret: SECRETS[1]!, overlapMs: 0 } as const
     expect(await store.rotateSecret(nowhere)).toBeNull()
   })
-})
-
-test('a resumed endpoint is due again whatever stood in its row', async () => {
-  const path = join(aDirectory(), 'endpoints.db')
-  const store = openAt(path)
-  const { subscriptions } = await settle(store)
-  const id = subscriptions[0]!.endpointId
-  await store.setEndpointStatus({ now: START, id, status: 'paused' })
-  sqlOf(path).exec('update _endpoints set due_at = null')
-  await store.setEndpointStatus({ now: at(1), id, status: 'enabled' })
-  expect((await claimDeliveries(store, 'a', at(1))).deliveries).toHaveLength(1)
 })
 
 test('a secret that has ceased to sign is deleted a retention later, and one that signs is not', async () => {

@@ -22,25 +22,40 @@ function preparedStatements(): readonly string[] {
 }
 const original = Database.prototype.prepare
 
+/** An open database of the same tables, those that a store keeps for itself included. */
+function aDatabaseToExplain(): Database.Database {
+  const own: string[] = []
+  const exec = Database.prototype.exec
+  const spy = vi.spyOn(Database.prototype, 'exec').mockImplementation(function (this: Database.Database, text: string) {
+    if (/create temp table/.test(text)) own.push(text)
+    return exec.call(this, text)
+  } as never)
+  const path = join(aDirectory(), 'explain.db')
+  openAt(path)
+  spy.mockRestore()
+  const db = new Database(path)
+  onTestFinished(() => void db.close())
+  for (const text of own) db.exec(text)
+  return db
+}
+
 test('no statement that is prepared once for the hot path scans a table', async () => {
   const texts = preparedStatements().filter(
     (text) =>
       /^\s*(select|update|delete|insert)/i.test(text) &&
       /\b_(tasks|deliveries|events|attempts|polls|endpoints|subscriptions)\b/.test(text) &&
-      !/__new_/.test(text),
+      // Migrations are written with backticks.
+      !text.includes('`'),
   )
   expect(texts.length).toBeGreaterThan(20)
-  const path = join(aDirectory(), 'explain.db')
-  openAt(path)
-  const db = new Database(path)
-  onTestFinished(() => void db.close())
+  const db = aDatabaseToExplain()
   const scans = texts.flatMap((text) => {
     const plan = db.prepare(`explain query plan ${text.replace(/:\w+|\?/g, '1')}`).all() as { detail: string }[]
     return plan
       .filter(
         ({ detail }) =>
           /^SCAN (?!json_each|c\b|constant|_credentials)/.test(detail) &&
-          !/USING (COVERING )?INDEX _endpoints_due/.test(detail),
+          !/USING (COVERING )?INDEX _turns_due/.test(detail),
       )
       .map(({ detail }) => `${detail}: ${text.replace(/\s+/g, ' ')}`)
   })
@@ -53,13 +68,10 @@ test('no statement that is prepared once for the hot path scans a table', async 
 
 test('the claim of due tasks reads its index in the order it needs: no sorting', () => {
   const claim = preparedStatements().find(
-    (text) => /update _tasks set lease_token = :token/.test(text) && /credential = :credential/.test(text),
+    (text) => /from _tasks indexed by _tasks_due/.test(text) && /temp._leases/.test(text),
   )
   expect(claim).toBeDefined()
-  const path = join(aDirectory(), 'explain.db')
-  openAt(path)
-  const db = new Database(path)
-  onTestFinished(() => void db.close())
+  const db = aDatabaseToExplain()
   const plan = (db.prepare(`explain query plan ${claim!.replace(/:\w+/g, '1')}`).all() as { detail: string }[]).map(
     (row) => row.detail,
   )
@@ -100,10 +112,7 @@ test('a run of polls is lengthened where it is, and what an endpoint still has t
 /** What SQLite says of each statement that matches, in one line. */
 function plansOf(pattern: RegExp): readonly string[] {
   const texts = preparedStatements().filter((text) => pattern.test(text))
-  const path = join(aDirectory(), 'explain.db')
-  openAt(path)
-  const db = new Database(path)
-  onTestFinished(() => void db.close())
+  const db = aDatabaseToExplain()
   return texts.map((text) => {
     const plan = db.prepare(`explain query plan ${text.replace(/:\w+|\?/g, '1')}`).all() as { detail: string }[]
     return plan.map(({ detail }) => detail).join('; ')
@@ -111,10 +120,10 @@ function plansOf(pattern: RegExp): readonly string[] {
 }
 
 test('whatever asks for the due deliveries of an endpoint reads the index of those that are pending', () => {
-  const plans = plansOf(/from _deliveries\s+where [^()]*next_attempt_at [<>]=? :now/)
+  const plans = plansOf(/from _deliveries\b[^()]*\s+where [^()]*next_attempt_at [<>]=? :now/)
   expect(plans.length).toBeGreaterThanOrEqual(4)
   for (const plan of plans)
-    expect(plan).toMatch(/_deliveries USING (COVERING )?INDEX _deliveries_due \(endpoint_id=\? AND/)
+    expect(plan).toMatch(/(_deliveries|d) USING (COVERING )?INDEX _deliveries_due \(endpoint_id=\? AND/)
   const firsts = plansOf(/select min\(next_attempt_at\) from _deliveries/)
   expect(firsts.length).toBeGreaterThanOrEqual(2)
   for (const plan of firsts) expect(plan).toMatch(/_deliveries USING COVERING INDEX _deliveries_due \(endpoint_id=\?\)/)
@@ -166,10 +175,7 @@ test.each<[string, (store: Store) => Promise<unknown>, string]>([
   } as never)
   await list(store)
   spy.mockRestore()
-  const path = join(aDirectory(), 'explain.db')
-  openAt(path)
-  const db = new Database(path)
-  onTestFinished(() => void db.close())
+  const db = aDatabaseToExplain()
   const [text = ''] = texts
   const plan = db.prepare(`explain query plan ${text.replaceAll('?', '1')}`).all()
   const details = (plan as { detail: string }[]).map(({ detail }) => detail).join('; ')

@@ -40,31 +40,39 @@ test.each(DECISIONS)('a task is not %s under a lease that somebody else has take
   expect(db.prepare('select count(*) from _polls').pluck().get()).toBe(0)
 })
 
-test.each(DECISIONS)('a task that has ended is not %s, though a lease was left on it', async (_how, record) => {
-  const { store, db } = open()
+test.each(DECISIONS)('a task that was canceled while it was asked about is not %s', async (_how, record) => {
+  const { store } = open()
   const { id } = await register(store)
   const [task] = await claim(store, 'a')
   await store.cancelTask({ now: START, id })
-  db.prepare(`update _tasks set lease_token = 'lse_a', lease_owner = 'x', lease_expires_at = ?`).run(at(LEASE_MS))
   expect(await store.recordPolls({ now: at(1), records: [record(task!, 'a')], effects: [] })).toMatchObject({
     applied: 0,
   })
   expect(await store.getTask(id)).toMatchObject({ status: 'canceled', settledAt: START, nextPollAt: null })
 })
 
-test.each<[string, (store: Store, task: DueTask) => Promise<unknown>]>([
-  ['settled', (store, task) => store.recordPolls({ now: START, records: [settledBy(task, 'a')], effects: [] })],
-  ['canceled', (store, task) => store.cancelTask({ now: START, id: task.id })],
-])('a task that was %s is under nobody’s lease any more', async (_how, end) => {
+test.each(DECISIONS)('a task that ended by another hand is not %s, though its lease is held', async (_how, record) => {
+  const { store, db } = open()
+  const { id } = await register(store)
+  const [task] = await claim(store, 'a')
+  db.exec(`update _tasks set status = 'canceled', settled_at = ${START}, next_poll_at = null`)
+  const { settled } = await store.recordPolls({ now: at(1), records: [record(task!, 'a')], effects: [] })
+  expect(settled).toEqual([])
+  expect(await store.getTask(id)).toMatchObject({ status: 'canceled', settledAt: START, nextPollAt: null })
+})
+
+test('a claim, and what is given back, leave nothing on the disk but what a budget reserves ahead', async () => {
   const { store, db } = open()
   await register(store)
-  const [task] = await claim(store, 'a')
-  await end(store, task!)
-  expect(db.prepare('select lease_token, lease_owner, lease_expires_at from _tasks').get()).toEqual({
-    lease_token: null,
-    lease_owner: null,
-    lease_expires_at: null,
-  })
+  const claimAndGiveBack = async () => {
+    const [task] = await claim(store, 'a')
+    const record = { task: task!, leaseToken: 'lse_a', poll: null, decision: { kind: 'give_back' } } as const
+    expect((await store.recordPolls({ now: START, records: [record], effects: [] })).applied).toBe(1)
+    return db.pragma('data_version', { simple: true })
+  }
+  await claimAndGiveBack()
+  const reserved = await claimAndGiveBack()
+  expect(await claimAndGiveBack()).toBe(reserved)
 })
 
 test('a claim for one takes the one that has been due for longest', async () => {
