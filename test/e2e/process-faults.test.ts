@@ -40,6 +40,11 @@ const SLOW: ReceiverOptions = {
   behave: () => ({ kind: 'delay', delayMs: 1_000, next: { kind: 'answer', status: 204 } }),
 }
 
+/** None of its answers comes before time has passed for the daemon, however busy the machine is. */
+const VERY_SLOW: ReceiverOptions = {
+  behave: () => ({ kind: 'delay', delayMs: 5_000, next: { kind: 'answer', status: 204 } }),
+}
+
 async function register(
   daemon: DaemonProcess,
   taskId: string,
@@ -422,6 +427,39 @@ test('the loops fall silent: /livez says so, then exit 70, and the next daemon g
   const next = await startDaemonProcess(env)
   expect((await register(next, 'ok-2', `${receiver.url}/hooks`)).status).toBe(201)
   await receiver.next(() => toldTasks(receiver).size === 2)
+})
+
+/** Two minutes in one instant, by all of its clocks: as after a halt, but nobody has to wait for it. */
+const TIME_PASSES = `
+  const { now: wall } = Date
+  const steady = performance.now.bind(performance)
+  process.on('SIGUSR2', () => {
+    Date.now = () => wall() + 120_000
+    performance.now = () => steady() + 120_000
+  })`
+
+test('halted for longer than its leases: what comes late is not recorded beside what came after, and nothing is lost', async () => {
+  const { receiver, path, env } = await aStage({ receiving: VERY_SLOW })
+  // Room for all of them twice: whatever seems to be free is taken at once.
+  const daemon = await startDaemonProcess({ ...env, RINGBACK_ENDPOINT_CONCURRENCY: '64', ...sabotage(TIME_PASSES) })
+  await registerMany(daemon, 'ok', 16, `${receiver.url}/hooks`)
+  await receiver.next(() => receiver.received.length === 16)
+  daemon.child.kill('SIGSTOP')
+  daemon.child.kill('SIGUSR2')
+  onTestFinished(() => void daemon.child.kill('SIGCONT'))
+  daemon.child.kill('SIGCONT')
+  await eventually(() => (remainsAt(path).deliveredEventIds.size === 16 ? true : null), 60_000)
+  expect(await daemon.kill('SIGTERM')).toBe(0)
+  expect(toldTasks(receiver).size).toBe(16)
+  // Those whose leases had ended were sent again, under the same ids; one attempt each was recorded.
+  expect(receiver.received.length).toBeGreaterThan(16)
+  expect(receiver.received.length).toBeLessThanOrEqual(32)
+  expect(new Set(receiver.received.map(({ webhookId }) => webhookId)).size).toBe(16)
+  expect(daemon.lines.filter(({ isRecorded }) => isRecorded === false).length).toBeGreaterThan(0)
+  const db = new Database(path, { readonly: true })
+  expect(db.prepare('select count(*) from _attempts').pluck().get()).toBe(16)
+  expect(db.prepare('select max(attempt_count) from _deliveries').pluck().get()).toBe(1)
+  db.close()
 })
 
 const STILL_MS = 1_000
