@@ -3,30 +3,24 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import type { Cli } from './command.ts'
-import { addConfig } from './config.ts'
-import { addDeliveries } from './deliveries.ts'
-import { addDemo } from './demo.ts'
-import { addEndpoints, addTrigger } from './endpoints.ts'
 import { EXIT_CODES, type Exit, endingOf, reportEnding } from './exit.ts'
-import { addHealth } from './health.ts'
 import type { Io } from './io.ts'
-import { addJobs } from './jobs.ts'
-import { addSandbox } from './sandbox.ts'
-import { addServe } from './serve.ts'
-import { addTasks } from './tasks.ts'
 
-const COMMANDS: readonly ((program: Command, cli: Cli) => void)[] = [
-  addServe,
-  addDemo,
-  addSandbox,
-  addTasks,
-  addDeliveries,
-  addEndpoints,
-  addTrigger,
-  addJobs,
-  addConfig,
-  addHealth,
-]
+type AddCommand = (program: Command, cli: Cli) => void
+
+/** In the order of the help. Loaded by name: the daemon, which runs for months, holds no command but its own in memory. */
+const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  serve: async () => (await import('./serve.ts')).addServe,
+  demo: async () => (await import('./demo.ts')).addDemo,
+  sandbox: async () => (await import('./sandbox.ts')).addSandbox,
+  tasks: async () => (await import('./tasks.ts')).addTasks,
+  deliveries: async () => (await import('./deliveries.ts')).addDeliveries,
+  endpoints: async () => (await import('./endpoints.ts')).addEndpoints,
+  trigger: async () => (await import('./endpoints.ts')).addTrigger,
+  jobs: async () => (await import('./jobs.ts')).addJobs,
+  config: async () => (await import('./config.ts')).addConfig,
+  health: async () => (await import('./health.ts')).addHealth,
+}
 
 /** Runs one command line (without the names of node and the program) and returns its exit code. Never throws. */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
@@ -35,7 +29,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     exit = how
   }
   try {
-    await programOf({ io, version: versionOfPackage(), end }).parseAsync([...argv], { from: 'user' })
+    const program = programOf({ io, version: versionOfPackage(), end }, await loadCommands(argv[0]))
+    await program.parseAsync([...argv], { from: 'user' })
     return EXIT_CODES[exit]
   } catch (error) {
     // Commander has said on stderr what was wrong; help and version that were asked for end as 0.
@@ -44,7 +39,13 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-function programOf(cli: Cli): Command {
+/** The one that is named, or all of them: for the help, and for what is similar to a slip of the pen. */
+function loadCommands(name: string | undefined): Promise<readonly AddCommand[]> {
+  const names = name !== undefined && Object.hasOwn(COMMANDS, name) ? [name] : Object.keys(COMMANDS)
+  return Promise.all(names.flatMap((each) => COMMANDS[each]?.() ?? []))
+}
+
+function programOf(cli: Cli, commands: readonly AddCommand[]): Command {
   const program = new Command('ringback')
     .description('Turns a poll-only AI task API into signed webhooks that can be trusted.')
     .version(cli.version)
@@ -55,7 +56,7 @@ function programOf(cli: Cli): Command {
       writeErr: (text) => cli.io.stderr.write(withoutValue(text)),
     })
     .addHelpText('after', EXAMPLES)
-  for (const add of COMMANDS) add(program, cli)
+  for (const add of commands) add(program, cli)
   return program
 }
 
