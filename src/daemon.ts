@@ -20,7 +20,6 @@ import type { GuardUrl, Log, Post, Upstream } from './ports.ts'
 import { keepSecret } from './secret-file.ts'
 import { databasePathOf } from './setting.ts'
 import { DISK_SETTINGS } from './store/sqlite/disk.ts'
-import { openSqliteStore } from './store/sqlite/store.ts'
 import type { Store } from './store/store.ts'
 import { type NearWorld, openStoreBehind } from './store/thread/near.ts'
 import type { StoreThreadData } from './store-thread.ts'
@@ -192,9 +191,13 @@ function openOutgoing(
   return { guardUrl: guard.judgeUrl, post, upstream, close }
 }
 
-/** In a thread of its own neither SQLite nor a flush of the disk holds up what is on the wire. */
+/**
+ * In a thread of its own neither SQLite nor a flush of the disk holds up what is on the wire. What only that thread needs,
+ * SQLite and all that knows it, is not loaded in this one.
+ */
 async function openStore({ path, vaultKey }: Omit<StoreThreadData, 'port'>, near: NearWorld): Promise<Store> {
   if (!HAS_STORE_THREAD) {
+    const { openSqliteStore } = await import('./store/sqlite/store.ts')
     const vault = vaultKey === null ? undefined : createVault(vaultKey)
     const world = { clock: systemClock, newId: systemNewId, disk: DISK_SETTINGS, vault }
     return openSqliteStore({ ...near, ...world, path })
