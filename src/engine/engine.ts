@@ -151,7 +151,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
       clockWatch.look()
       return tick()
     }
-  const pace = { clock, log, idleMs: options.idleMs, failureMs: FAILURE_MS }
+  const pace = { clock, log, idleMs: options.idleMs, failureMs: FAILURE_MS, beatAt: clock.now() }
   const loopOf = (name: string, tick: Tick) => {
     const onTick = watchdog?.watch(name) ?? (() => {})
     return createLoop(name, byTheClock(unlessRefused(tick)), { ...pace, onTick })

@@ -3,6 +3,9 @@
  *
  * A tick does a bounded amount of work and says when there will be more. A wake-up during a tick makes it run again right
  * after, so none is lost. A tick that throws is a bug or a failing disk: it is logged, and the loop goes on.
+ *
+ * Loops that have nothing to do wake on a common beat: one wake-up of the process then serves all of them, and one message
+ * to the thread of the store.
  */
 
 import { after, type EpochMs, earliest, epochMs } from '../core/time.ts'
@@ -24,8 +27,10 @@ export type Tick = () => Promise<EpochMs | null>
 export interface LoopOptions {
   readonly clock: Pick<Clock, 'now' | 'wakeAt'>
   readonly log: Log
-  /** The longest sleep: due times are exact, this is the net below them. */
+  /** From one beat to the next, the longest sleep: due times are exact, this is the net below them. */
   readonly idleMs: number
+  /** One of the beats, to be shared with other loops. */
+  readonly beatAt?: EpochMs
   /** How long to wait after a tick that threw. */
   readonly failureMs: number
   /** Tells that a tick has ended, well or not, for those who watch over the loop. */
@@ -35,7 +40,7 @@ export interface LoopOptions {
 const END_OF_TIME = epochMs(8.64e15)
 
 export function createLoop(name: string, tick: Tick, options: LoopOptions): Loop {
-  const { clock, log, idleMs, failureMs } = options
+  const { clock, log, idleMs, failureMs, beatAt = clock.now() } = options
   let state: 'new' | 'sleeping' | 'ticking' | 'stopped' = 'new'
   let wakeAt: EpochMs = clock.now()
   let callOff = () => {}
@@ -74,14 +79,18 @@ export function createLoop(name: string, tick: Tick, options: LoopOptions): Loop
   async function runTick(): Promise<EpochMs> {
     try {
       const nextAt = await tick()
-      const idleUntil = after(clock.now(), idleMs)
-      return nextAt === null ? idleUntil : earliest(nextAt, idleUntil)
+      return nextAt === null ? nextBeatAt() : earliest(nextAt, nextBeatAt())
     } catch (error) {
       log.error({ event: 'loop.failed', loop: name, error }, `${name}: a tick failed; the next in ${failureMs} ms`)
       return after(clock.now(), failureMs)
     } finally {
       options.onTick?.()
     }
+  }
+
+  function nextBeatAt(): EpochMs {
+    const beatCount = Math.floor((clock.now() - beatAt) / idleMs)
+    return after(beatAt, (beatCount + 1) * idleMs)
   }
 
   return {

@@ -30,8 +30,24 @@ test('it ticks when it said it would, and never sleeps longer than its net', asy
   const loop = aLoop(clock, tick)
   loop.start()
   await clock.runFor(34 * SECOND)
-  expect(ticks).toEqual([0, 3_000, 13_000, 23_000, 33_000])
+  expect(ticks).toEqual([0, 3_000, 10_000, 20_000, 30_000])
   await loop.stop()
+})
+
+test('loops with nothing to do wake together, whatever each of them did before', async () => {
+  const clock = createVirtualClock()
+  const beatAt = clock.now()
+  const tickings = [1_300, 2_700].map((workAt) =>
+    aTick(clock, () => (clock.now() < after(START, workAt) ? after(START, workAt) : null)),
+  )
+  const loops = tickings.map(({ tick }) => aLoop(clock, tick, { idleMs: SECOND, beatAt }))
+  for (const loop of loops) loop.start()
+  await clock.runFor(5 * SECOND)
+  expect(tickings.map(({ ticks }) => ticks)).toEqual([
+    [0, 1_000, 1_300, 2_000, 3_000, 4_000, 5_000],
+    [0, 1_000, 2_000, 2_700, 3_000, 4_000, 5_000],
+  ])
+  for (const loop of loops) await loop.stop()
 })
 
 test('the net is that of idleness, though a failure would be waited for longer', async () => {
@@ -51,7 +67,7 @@ test('a wake-up by an instant brings the next tick forward and never puts it off
   loop.start()
   await clock.settle()
   for (const seconds of [9, 4, 7]) loop.wakeBy(after(START, seconds * SECOND))
-  await clock.runFor(13 * SECOND)
+  await clock.runFor(9 * SECOND)
   expect(ticks).toEqual([0, 4_000])
   await loop.stop()
 })
