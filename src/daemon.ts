@@ -23,7 +23,7 @@ import { DISK_SETTINGS } from './store/sqlite/disk.ts'
 import type { Store } from './store/store.ts'
 import { type NearWorld, openStoreBehind } from './store/thread/near.ts'
 import type { StoreThreadData } from './store-thread.ts'
-import { systemClock, systemCpuMs, systemNewId } from './system.ts'
+import { skipOptimizingWebAssembly, systemClock, systemCpuMs, systemNewId } from './system.ts'
 import { createAidgeUpstream } from './upstream/aidge/client.ts'
 import { AIDGE_KINDS, type AidgeKind, parseKinds } from './upstream/aidge/kinds.ts'
 import { createVault } from './vault.ts'
@@ -86,6 +86,7 @@ export async function startDaemon(config: Config, { log, version }: { log: Log; 
       engineOptions(config),
     )
     keepOperatorEndpoint(config, store, outgoing.guardUrl, log)
+    skipOptimizingWebAssembly()
     engine.start()
     // What still waits for the store then, because its disk is full or its lock is taken, is refused when it closes.
     undo.push(() => atMost(config.shutdownGraceMs + SECOND, engine.stop(config.shutdownGraceMs)))

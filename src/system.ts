@@ -1,7 +1,8 @@
-/** The real clock, chance and ids behind their ports. */
+/** The real clock, chance and ids behind their ports, and what is asked of the machine that runs us. */
 
 import { randomBytes } from 'node:crypto'
 import { uptime } from 'node:os'
+import { setFlagsFromString } from 'node:v8'
 import { ENTROPY_BYTES, encodeId } from './core/ids.ts'
 import { type EpochMs, epochMs, MINUTE, SECOND } from './core/time.ts'
 import type { Clock, NewId } from './ports.ts'
@@ -99,3 +100,15 @@ function increment(bytes: Uint8Array): void {
 }
 
 export const systemNewId: NewId = createNewId(systemClock.now)
+
+/**
+ * undici parses answers with WebAssembly. V8 compiles its one large function a second time, optimised, after the very first
+ * of them, which takes 30 MiB of memory for a moment and 0.2 s of CPU (on Node 20; 15 MiB on 22), and makes a request of
+ * 30 µs cheaper by no more than the measurement scatters (2 µs).
+ *
+ * To be called before undici opens a connection and after all modules are loaded: V8 refuses the code that Node brings along
+ * compiled under other flags, and compiling it anew took 0.2 s of the start.
+ */
+export function skipOptimizingWebAssembly(): void {
+  setFlagsFromString('--liftoff-only')
+}

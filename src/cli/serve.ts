@@ -1,6 +1,5 @@
 /** `ringback serve`: the daemon, until a signal stops it. */
 
-import { setFlagsFromString } from 'node:v8'
 import type { Command } from 'commander'
 import { configLogFields } from '../config.ts'
 import type { Daemon } from '../daemon.ts'
@@ -19,7 +18,6 @@ export function addServe(program: Command, cli: Cli): void {
       const log = createLog({ level: config.logLevel, destination: cli.io.stdout })
       log.info({ event: 'daemon.starting', version: cli.version, settings: configLogFields(config) }, 'starting')
       for (const warning of warnings) log.warn({ event: 'config.warning' }, warning)
-      skipOptimizingWebAssembly()
       await runUntilStopped(cli, log, async () => {
         // Loaded late: only this command needs the database driver.
         const { startDaemon } = await import('../daemon.ts')
@@ -29,15 +27,6 @@ export function addServe(program: Command, cli: Cli): void {
       })
     },
   )
-}
-
-/**
- * undici parses answers with WebAssembly. V8 compiles its one large function a second time, optimised, after the very first
- * of them, which takes 30 MiB of memory for a moment and 0.2 s of CPU (on Node 20; 15 MiB on 22), and makes a request of 30 µs
- * cheaper by no more than the measurement scatters (2 µs). To be called before undici opens a connection.
- */
-function skipOptimizingWebAssembly(): void {
-  setFlagsFromString('--liftoff-only')
 }
 
 /** The first signal stops in order, also in the middle of the start; the second one ends at once. */
