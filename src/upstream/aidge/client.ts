@@ -11,7 +11,7 @@ import type { DueTask } from '../../core/task.ts'
 import { type EpochMs, SECOND } from '../../core/time.ts'
 import type { Answered, Clock, Log, Upstream } from '../../ports.ts'
 import { readAnswer } from './answer.ts'
-import { type Deadline, startDeadline } from './deadline.ts'
+import { createDeadlines, type Deadline } from './deadline.ts'
 import type { Failure } from './failure.ts'
 import { AIDGE_KINDS, type AidgeKind } from './kinds.ts'
 import { restRoot, signQuery } from './sign.ts'
@@ -67,20 +67,18 @@ export function createAidgeUpstream(options: AidgeUpstreamOptions): Upstream & {
     connectionsMax: options.connectionsMax ?? CONNECTIONS_MAX_DEFAULT,
     headers: { 'user-agent': options.userAgent, ...(credential.trial ? { 'x-iop-trial': 'true' } : {}) },
   })
-  const closing = new AbortController()
+  const deadlines = createDeadlines(timeoutMs)
+  let isClosed = false
   const upstreamClock = createUpstreamClock(clock.wall, options.log)
 
   async function ask(task: DueTask, kind: AidgeKind, deadline: Deadline): Promise<Heard> {
     const { query, sign } = signQuery({ ...credential, timestamp: upstreamClock.now() })
     const secrets = [sign, sign.toLowerCase(), credential.accessKeySecret, `app_key=${credential.accessKeyName}`]
     const request = requestOf(kind, task.taskId, `${root.path}${kind.queryPath}?${query}`)
-    const received = await Promise.race([transport.send(request, deadline.signal), deadline.ended])
+    const received = (await transport.send(request, deadline)) ?? timedOut(timeoutMs)
     const answeredAt = clock.now()
-    const wall = clock.wall()
-    // The request fails by its abortion: what ended it is the deadline.
-    const isLate = typeof received === 'string' || (received.kind === 'no_answer' && deadline.how() !== null)
-    const answer = isLate ? timedOut(timeoutMs) : answerOf(received, secrets, wall)
-    const date = isLate || received.kind === 'no_answer' ? null : received.date
+    const answer = answerOf(received, secrets, clock.wall())
+    const date = received.kind === 'received' ? received.date : null
     upstreamClock.compare(date)
     return { answer, observation: classify(answer, task.taskId), answeredAt, date }
   }
@@ -103,11 +101,11 @@ export function createAidgeUpstream(options: AidgeUpstreamOptions): Upstream & {
   ): Promise<{ answers: readonly Answered[]; queryCount: number }> {
     assert(tasks.length <= 1, `a query about Aidge tasks carries one id, got ${tasks.length}`)
     const [task] = tasks
-    if (task === undefined || signal.aborted || closing.signal.aborted) return { answers: [], queryCount: 0 }
+    if (task === undefined || signal.aborted || isClosed) return { answers: [], queryCount: 0 }
     const askedAt = clock.now()
     const kind = kindByName.get(task.kind)
     if (kind === undefined) return { answers: [unknownKind(task, askedAt)], queryCount: 0 }
-    const deadline = startDeadline(timeoutMs, [signal, closing.signal])
+    const deadline = deadlines.start(signal)
     try {
       const { heard, queryCount } = await askWithRightClock(task, kind, deadline)
       if (deadline.how() === 'given_up' && heard.answer.kind === 'no_answer') return { answers: [], queryCount }
@@ -123,7 +121,8 @@ export function createAidgeUpstream(options: AidgeUpstreamOptions): Upstream & {
     kinds: () => [...kindByName.keys()],
     query,
     async close() {
-      closing.abort()
+      isClosed = true
+      deadlines.giveUpAll()
       await transport.close()
     },
   }

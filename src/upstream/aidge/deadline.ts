@@ -1,51 +1,66 @@
-/** One total deadline over a whole query, however often it asks. */
-
-import { setMaxListeners } from 'node:events'
+/** One total deadline over each query, however often it asks. */
 
 export type DeadlineEnd = 'timed_out' | 'given_up'
 
 export interface Deadline {
-  /** Aborts whatever is under way, as far as that can be aborted. */
-  readonly signal: AbortSignal
-  /** Resolves when the time is over or the caller has given up; never, when released before. */
-  readonly ended: Promise<DeadlineEnd>
   /** Null while it runs. */
   how(): DeadlineEnd | null
+  /** Calls back once when the time is over or the caller has given up. The last one given is the one that is called. */
+  onEnd(act: () => void): void
   release(): void
 }
 
+export interface Deadlines {
+  /** Given up when `caller` is aborted. */
+  start(caller: AbortSignal): Deadline
+  giveUpAll(): void
+}
+
 /**
- * A timer of its own, because undici's start anew with every chunk: a body dripped one byte at a time never ends by
- * them. The promise is there beside the signal so that a request which ignores its abortion still lets go of its slot.
+ * A timer of its own for each query, because undici's start anew with every chunk: a body dripped one byte at a time
+ * never ends by them. An `AbortController` for each was tried: with its promise and its listeners it took 15 µs a query.
  */
-export function startDeadline(timeoutMs: number, callers: readonly AbortSignal[]): Deadline {
-  const controller = new AbortController()
-  let how: DeadlineEnd | null = null
-  let resolve: (end: DeadlineEnd) => void = () => {}
-  const ended = new Promise<DeadlineEnd>((settle) => {
-    resolve = settle
-  })
-  function end(as: DeadlineEnd): void {
-    if (how !== null) return
-    how = as
-    resolve(as)
-    controller.abort()
+export function createDeadlines(timeoutMs: number): Deadlines {
+  /** How to give up each one that runs, and the signal that asks for it. */
+  const running = new Map<() => void, AbortSignal>()
+  const watchedSignals = new WeakSet<AbortSignal>()
+
+  /** One listener however many queries share the signal: Node warns of a leak at the eleventh. */
+  function watch(caller: AbortSignal): void {
+    if (watchedSignals.has(caller)) return
+    watchedSignals.add(caller)
+    caller.addEventListener('abort', () => giveUp((own) => own === caller), { once: true })
   }
-  const giveUp = (): void => end('given_up')
-  const timer = setTimeout(() => end('timed_out'), timeoutMs)
-  for (const caller of callers) {
-    // One signal for all queries of a daemon is how it is meant; Node would warn of a leak at the eleventh.
-    setMaxListeners(0, caller)
-    caller.addEventListener('abort', giveUp, { once: true })
-    if (caller.aborted) giveUp()
+
+  function giveUp(isMeant: (caller: AbortSignal) => boolean): void {
+    for (const [end, caller] of [...running]) if (isMeant(caller)) end()
   }
+
   return {
-    signal: controller.signal,
-    ended,
-    how: () => how,
-    release() {
-      clearTimeout(timer)
-      for (const caller of callers) caller.removeEventListener('abort', giveUp)
+    start(caller) {
+      watch(caller)
+      let how: DeadlineEnd | null = null
+      let act = (): void => {}
+      function end(as: DeadlineEnd): void {
+        how = as
+        release()
+        act()
+      }
+      const onGivenUp = (): void => end('given_up')
+      const timer = setTimeout(end, timeoutMs, 'timed_out')
+      function release(): void {
+        clearTimeout(timer)
+        running.delete(onGivenUp)
+      }
+      running.set(onGivenUp, caller)
+      return {
+        how: () => how,
+        onEnd: (then) => {
+          act = then
+        },
+        release,
+      }
     },
+    giveUpAll: () => giveUp(() => true),
   }
 }

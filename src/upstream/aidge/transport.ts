@@ -1,7 +1,9 @@
 /** One HTTP request over undici, as a value: what was received, or why nothing was. */
 
-import { Agent } from 'undici'
+import type { IncomingHttpHeaders } from 'node:http'
+import { type Dispatcher, Pool } from 'undici'
 import { SECOND } from '../../core/time.ts'
+import type { Deadline } from './deadline.ts'
 import { type Failure, failureOf } from './failure.ts'
 
 export interface Request {
@@ -20,8 +22,8 @@ export interface Received {
 }
 
 export interface Transport {
-  /** Never rejects. */
-  send(request: Request, signal: AbortSignal): Promise<Received | Failure>
+  /** Never rejects. Null when the deadline ended it, which it does by itself, whatever becomes of the request. */
+  send(request: Request, deadline: Deadline): Promise<Received | Failure | null>
   /** Ends what is under way. */
   close(): Promise<void>
 }
@@ -35,7 +37,7 @@ export interface TransportOptions {
 }
 
 export function openTransport(options: TransportOptions): Transport {
-  const agent = newAgent(options)
+  const pool = newPool(options)
   const headers = {
     accept: 'application/json',
     // Nothing here decompresses, so a small answer cannot become a large one.
@@ -44,31 +46,77 @@ export function openTransport(options: TransportOptions): Transport {
     ...options.headers,
   }
 
-  async function send({ method, path, body }: Request, signal: AbortSignal): Promise<Received | Failure> {
-    try {
-      // `request` follows no redirects, unlike `fetch`: another host must not get the signature.
-      const response = await agent.request({ origin: options.origin, method, path, body, headers, signal })
-      // Read for every status: an unread body blocks its connection, and a 4xx may say why in its body.
-      const bytes = Buffer.from(await response.body.arrayBuffer())
-      const { 'retry-after': retryAfter, date } = response.headers
-      return {
-        kind: 'received',
-        httpStatus: response.statusCode,
-        retryAfter: first(retryAfter),
-        date: first(date),
-        bytes,
+  function send({ method, path, body }: Request, deadline: Deadline): Promise<Received | Failure | null> {
+    return new Promise((resolve) => {
+      const exchange = receive(resolve)
+      deadline.onEnd(() => {
+        resolve(null)
+        exchange.abort()
+      })
+      try {
+        // `dispatch` follows no redirects, unlike `fetch`: another host must not get the signature. Nor does `request`,
+        // which takes twice the time: it makes a stream of each answer.
+        pool.dispatch({ method, path, body, headers }, exchange.handler)
+      } catch (error) {
+        resolve(failureOf(error))
       }
-    } catch (error) {
-      // Everything: beside its own errors undici lets assertion errors through, for a status of 099 for one.
-      return failureOf(error)
-    }
+    })
   }
 
-  return { send, close: () => agent.destroy() }
+  return { send, close: () => pool.destroy() }
 }
 
-function newAgent({ timeoutMs, bytesMax, connectionsMax }: TransportOptions): Agent {
-  return new Agent({
+/** Gathers an answer as undici hands it over. What comes after the end of it does nothing: a promise resolves once. */
+function receive(resolve: (received: Received | Failure) => void): {
+  readonly handler: Dispatcher.DispatchHandler
+  abort(): void
+} {
+  let controller: Dispatcher.DispatchController | null = null
+  let isAborted = false
+  let httpStatus = 0
+  let headers: IncomingHttpHeaders = {}
+  const chunks: Buffer[] = []
+  function abort(): void {
+    isAborted = true
+    controller?.abort(new Error('the deadline ended the request'))
+  }
+  const handler: Dispatcher.DispatchHandler = {
+    onRequestStart(started) {
+      controller = started
+      // It was waiting for a connection, where undici has no way to call it off.
+      if (isAborted) abort()
+    },
+    // Also of 103 Early Hints and its like; the answer comes after them.
+    onResponseStart(_controller, status, came) {
+      httpStatus = status
+      headers = came
+    },
+    // For every status: an unread body blocks its connection, and a 4xx may say why in its body.
+    onResponseData: (_controller, chunk) => void chunks.push(chunk),
+    onResponseEnd() {
+      const { 'retry-after': retryAfter, date } = headers
+      resolve({
+        kind: 'received',
+        httpStatus,
+        retryAfter: first(retryAfter),
+        date: first(date),
+        bytes: joined(chunks),
+      })
+    },
+    // Of every kind: beside its own errors undici lets assertion errors through, for a status of 099 for one.
+    onResponseError: (_controller, error) => resolve(failureOf(error)),
+  }
+  return { handler, abort }
+}
+
+/** Most answers come in one piece, which needs no copy. */
+function joined(chunks: readonly Buffer[]): Buffer {
+  const [only] = chunks
+  return only !== undefined && chunks.length === 1 ? only : Buffer.concat(chunks)
+}
+
+function newPool({ origin, timeoutMs, bytesMax, connectionsMax }: TransportOptions): Pool {
+  return new Pool(origin, {
     connections: connectionsMax,
     pipelining: 1,
     // From undici 8 on it would be true, and many queries would share one connection and its fate.
