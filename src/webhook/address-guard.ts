@@ -21,6 +21,7 @@ import {
   opensHost,
 } from './address-policy.ts'
 import { createOwnMachine, effectivePort, type OwnMachine } from './own-machine.ts'
+import { remembered } from './remembered.ts'
 
 export { ALLOW_NOTHING, type AllowList, parseAllowList } from './address-policy.ts'
 
@@ -71,8 +72,10 @@ export function createAddressGuard({
 }: AddressGuardOptions): AddressGuard {
   const rules = { allow, own: createOwnMachine(ownOrigins, ownAddresses) }
   const ask = shared(resolve)
+  const read = remembered(READING_COUNT_MAX, (text) => readUrl(allow, text))
   return {
-    judgeUrl: (text) => verdictOnUrl(rules, text),
+    // What is too long is not remembered either.
+    judgeUrl: (text) => (text.length > URL_LENGTH_MAX ? tooLong() : verdictOnUrl(rules.own, read(text))),
     judgeAddress: (address, hostname, port) => verdictOnAddress(rules, { address, hostname, port }),
     lookupFor: (port) =>
       guardedLookup(ask, (address, hostname) => verdictOnAddress(rules, { address, hostname, port })),
@@ -96,44 +99,71 @@ const DENIED_PORTS: ReadonlySet<number> = new Set([
 
 const PRIVATE_SUFFIXES = ['.localhost', '.local', '.internal', '.home.arpa', '.onion']
 
-function verdictOnUrl({ allow, own }: Rules, text: string): UrlVerdict {
-  if (text.length > URL_LENGTH_MAX) return tooLong()
-  const url = parseUrl(text)
-  if (url === null) return unreadableUrl(text)
-  if (url.protocol !== 'https:' && url.protocol !== 'http:') {
-    return denied('unsupported_scheme', `webhooks are sent over https, not "${url.protocol.slice(0, 40)}"`)
-  }
-  if (url.username !== '' || url.password !== '') {
-    return denied('userinfo', 'the URL has a user name or password in it: send a custom header instead')
-  }
-  url.hash = ''
-  if (url.href.length > URL_LENGTH_MAX) return tooLong()
-  const port = effectivePort(url)
-  if (!isWebPort(port)) return badPort(port)
-  const host = canonicalHost(url.hostname)
+/** Of URLs that are posted to again and again. */
+const READING_COUNT_MAX = 1_000
+
+/** What the text of a URL says by itself: the same for as long as the daemon runs, so that it can be remembered. */
+type UrlReading =
+  | { readonly kind: 'denied'; readonly verdict: UrlVerdict }
+  | {
+      readonly kind: 'read'
+      readonly host: string
+      readonly port: number
+      /** The host is a public address that nobody listed: this machine itself may have it at the moment. */
+      readonly isPublicAddress: boolean
+      /** As far as the addresses of this machine have nothing against it. */
+      readonly verdict: UrlVerdict
+    }
+
+function verdictOnUrl(own: OwnMachine, reading: UrlReading): UrlVerdict {
+  if (reading.kind === 'denied') return reading.verdict
+  const { host, port, isPublicAddress, verdict } = reading
   if (own.isListeningAt(host, port)) {
     return denied('loop', `${host}:${port} is where this daemon itself listens: give the URL of the receiver`)
   }
-  return (
-    verdictOnHost({ allow, own }, host, port) ?? verdictOnScheme(allow, url, host) ?? { isAllowed: true, url: url.href }
-  )
+  if (isPublicAddress && own.hasInterface(host)) return denied('blocked_address', isOurAddress(host, host))
+  return verdict
 }
 
-function verdictOnHost(rules: Rules, host: string, port: number): UrlVerdict | null {
-  if (isIP(host) !== 0) {
-    const verdict = verdictOnAddress(rules, { address: host, hostname: host, port })
-    return verdict.isAllowed ? null : denied('blocked_address', verdict.reason)
+function readUrl(allow: AllowList, text: string): UrlReading {
+  const url = parseUrl(text)
+  if (url === null) return deniedText(unreadableUrl(text))
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') {
+    const message = `webhooks are sent over https, not "${url.protocol.slice(0, 40)}"`
+    return deniedText(denied('unsupported_scheme', message))
   }
-  if (opensHost(rules.allow, host)) return null
+  if (url.username !== '' || url.password !== '') {
+    const message = 'the URL has a user name or password in it: send a custom header instead'
+    return deniedText(denied('userinfo', message))
+  }
+  url.hash = ''
+  if (url.href.length > URL_LENGTH_MAX) return deniedText(tooLong())
+  const port = effectivePort(url)
+  if (!isWebPort(port)) return deniedText(badPort(port))
+  const host = canonicalHost(url.hostname)
+  const standing = isIP(host) === 0 ? standingOfName(allow, host) : standingOfAddress(allow, host, host)
+  const verdict =
+    standing.kind === 'denied'
+      ? denied('blocked_address', standing.reason)
+      : (verdictOnScheme(allow, url, host) ?? { isAllowed: true, url: url.href })
+  return { kind: 'read', host, port, isPublicAddress: standing.kind === 'public', verdict }
+}
+
+function deniedText(verdict: UrlVerdict): UrlReading {
+  return { kind: 'denied', verdict }
+}
+
+function standingOfName(allow: AllowList, host: string): Standing {
+  if (opensHost(allow, host)) return ALLOWED
   const isPrivate =
     host === '' ||
     !host.includes('.') ||
     METADATA_HOSTS.has(host) ||
     PRIVATE_SUFFIXES.some((suffix) => host.endsWith(suffix))
-  if (!isPrivate) return null
+  if (!isPrivate) return ALLOWED
   const remedy = host === 'localhost' ? '127.0.0.0/8,::1' : host
-  const message = `"${host}" is a name of a private network. ${howToAllow(remedy)}`
-  return denied('blocked_address', host === '' ? 'the URL has no host' : message)
+  const reason = `"${host}" is a name of a private network. ${howToAllow(remedy)}`
+  return { kind: 'denied', reason: host === '' ? 'the URL has no host' : reason }
 }
 
 function verdictOnScheme(allow: AllowList, url: URL, host: string): UrlVerdict | null {
@@ -183,32 +213,61 @@ interface Destination {
   readonly port: number
 }
 
+/** What a host is by itself and by the list, whatever addresses this machine has at the moment. */
+type Standing =
+  | { readonly kind: 'allowed' }
+  /** An address that is public by its number and not listed: denied as long as it is one of this machine's. */
+  | { readonly kind: 'public' }
+  | { readonly kind: 'denied'; readonly reason: string }
+
+const ALLOWED: Standing = { kind: 'allowed' }
+
 function verdictOnAddress({ allow, own }: Rules, { address, hostname, port }: Destination): AddressVerdict {
   const host = canonicalHost(hostname)
-  const subject = isIP(host) === 0 ? `${host} has the address ${address}, which` : address
   if (own.isListeningAt(address, port)) {
-    return { isAllowed: false, reason: `${subject} is where this daemon itself listens (port ${port})` }
+    const reason = `${subjectOf(address, host)} is where this daemon itself listens (port ${port})`
+    return { isAllowed: false, reason }
   }
+  const standing = standingOfAddress(allow, address, host)
+  switch (standing.kind) {
+    case 'allowed':
+      return { isAllowed: true }
+    case 'public':
+      return own.hasInterface(address) ? { isAllowed: false, reason: isOurAddress(address, host) } : { isAllowed: true }
+    case 'denied':
+      return { isAllowed: false, reason: standing.reason }
+  }
+}
+
+function standingOfAddress(allow: AllowList, address: string, host: string): Standing {
   const isOpened = opensAddress(allow, address) || allow.hosts.has(host)
+  const subject = subjectOf(address, host)
   const found = classifyAddress(address)
   switch (found.kind) {
     case 'public':
-      if (isOpened || !own.hasInterface(address)) return { isAllowed: true }
-      return { isAllowed: false, reason: `${subject} is an address of this machine. ${howToAllow(host)}` }
+      return isOpened ? ALLOWED : { kind: 'public' }
     case 'unreadable':
-      return { isAllowed: false, reason: `${subject} is not an IP address` }
+      return { kind: 'denied', reason: `${subject} is not an IP address` }
     case 'tunnel':
-      return { isAllowed: false, reason: `${subject} carries an IPv4 address inside: use the IPv4 address itself` }
+      return { kind: 'denied', reason: `${subject} carries an IPv4 address inside: use the IPv4 address itself` }
     case 'metadata': {
       const isListed = listsAddress(allow, address) || (METADATA_HOSTS.has(host) && allow.hosts.has(host))
-      if (isListed) return { isAllowed: true }
-      return { isAllowed: false, reason: `${subject} gives out a cloud machine's credentials. ${howToAllow(address)}` }
+      if (isListed) return ALLOWED
+      return { kind: 'denied', reason: `${subject} gives out a cloud machine's credentials. ${howToAllow(address)}` }
     }
     case 'special': {
-      if (isOpened) return { isAllowed: true }
-      return { isAllowed: false, reason: `${subject} is not public (${found.range}). ${howToAllow(found.block)}` }
+      if (isOpened) return ALLOWED
+      return { kind: 'denied', reason: `${subject} is not public (${found.range}). ${howToAllow(found.block)}` }
     }
   }
+}
+
+function isOurAddress(address: string, host: string): string {
+  return `${subjectOf(address, host)} is an address of this machine. ${howToAllow(host)}`
+}
+
+function subjectOf(address: string, host: string): string {
+  return isIP(host) === 0 ? `${host} has the address ${address}, which` : address
 }
 
 // The addresses of a name

@@ -34,11 +34,20 @@ export function createAnswer(status: number, headers: IncomingHttpHeaders): Answ
     },
     excerpt(isWhole) {
       const isTruncated = !isWhole || byteCount > EXCERPT_BYTES_MAX
-      // As a stream when cut, so that half a character at the end is left out and not replaced.
-      const text = new TextDecoder().decode(Buffer.concat(chunks), { stream: isTruncated })
+      const text = textOf(chunks, isTruncated)
       return { text: text.replaceAll('\0', ''), isTruncated }
     },
   }
+}
+
+/** For texts that are whole; one that was used for a part of a text keeps what is left over. */
+const utf8 = new TextDecoder()
+
+function textOf(chunks: readonly Buffer[], isTruncated: boolean): string {
+  if (chunks.length === 0) return ''
+  const bytes = Buffer.concat(chunks)
+  // As a stream when cut, so that half a character at the end is left out and not replaced.
+  return isTruncated ? new TextDecoder().decode(bytes, { stream: true }) : utf8.decode(bytes)
 }
 
 function keptHeaders(headers: IncomingHttpHeaders): Readonly<Record<string, string>> {

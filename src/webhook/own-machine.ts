@@ -7,11 +7,20 @@
 
 import { networkInterfaces } from 'node:os'
 import { canonicalAddress, canonicalHost, isLoopback } from './address-policy.ts'
+import { remembered } from './remembered.ts'
 
 export interface OwnMachine {
   /** Whether a connection to this host or address, on this port, would reach the daemon itself. */
   readonly isListeningAt: (host: string, port: number) => boolean
   readonly hasInterface: (address: string) => boolean
+}
+
+/** More than a daemon has. */
+const ORIGIN_COUNT_MAX = 16
+
+interface Listener {
+  readonly host: string
+  readonly port: number
 }
 
 /**
@@ -26,16 +35,22 @@ export function createOwnMachine(
     const wanted = canonicalAddress(address)
     return wanted !== null && addresses().some((own) => canonicalAddress(own) === wanted)
   }
+  const listenerAt = remembered(ORIGIN_COUNT_MAX, listenerOf)
   return {
     hasInterface,
     // The scheme does not matter: whatever is sent there, it is we who would get it.
     isListeningAt: (host, port) =>
       origins().some((origin) => {
-        if (!URL.canParse(origin)) return false
-        const own = new URL(origin)
-        return effectivePort(own) === port && isSameListener(canonicalHost(own.hostname), host, hasInterface)
+        const own = listenerAt(origin)
+        return own?.port === port && isSameListener(own.host, host, hasInterface)
       }),
   }
+}
+
+function listenerOf(origin: string): Listener | null {
+  if (!URL.canParse(origin)) return null
+  const url = new URL(origin)
+  return { host: canonicalHost(url.hostname), port: effectivePort(url) }
 }
 
 export function effectivePort(url: URL): number {

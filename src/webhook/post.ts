@@ -14,7 +14,8 @@ import { type Answer, createAnswer } from './answer.ts'
 import { type Connection, type Connections, createConnections } from './connections.ts'
 import { createDial } from './dial.ts'
 import { type FailureContext, failureOf } from './failure.ts'
-import { sendRequest } from './send.ts'
+import { remembered } from './remembered.ts'
+import { sendRequest, type Target, targetOf } from './send.ts'
 import { createWitness } from './witness.ts'
 
 export interface PostOptions {
@@ -33,6 +34,9 @@ const BODY_MS_MAX = 1_000
 /** `setTimeout` fires at once for more than this. */
 const TIMER_MS_MAX = 2_147_483_647
 
+/** Of URLs that are posted to again and again. */
+const TARGET_COUNT_MAX = 1_000
+
 const SHUTDOWN: AttemptResult = { kind: 'own_fault', reason: 'shutdown', detail: 'we were told to stop' }
 
 /** `close` ends open exchanges as `shutdown` and closes every socket. */
@@ -47,6 +51,7 @@ export function createPost(options: PostOptions): { post: Post; close(): Promise
     onConnected: hosts.saw,
   })
   const connections = createConnections({ dial, connectionsMax, now })
+  const target = remembered(TARGET_COUNT_MAX, targetOf)
   const openExchanges: World['openExchanges'] = new Map()
   const watchedSignals = new WeakSet<AbortSignal>()
   /** One listener however many exchanges share the signal: Node warns of a leak at the eleventh. */
@@ -75,7 +80,7 @@ export function createPost(options: PostOptions): { post: Post; close(): Promise
       if (!verdict.isAllowed) return withoutAnswer(blocked(verdict.message), NOT_SENT)
       if (isClosed || signal.aborted) return withoutAnswer(SHUTDOWN, NOT_SENT)
       watch(signal)
-      return exchange(world, request, new URL(verdict.url), signal)
+      return exchange(world, request, target(verdict.url), signal)
     },
     async close() {
       isClosed = true
@@ -94,7 +99,7 @@ interface World {
   readonly contextFor: (host: string) => FailureContext
 }
 
-function exchange(world: World, request: PostRequest, target: URL, signal: AbortSignal): Promise<Exchange> {
+function exchange(world: World, request: PostRequest, target: Target, signal: AbortSignal): Promise<Exchange> {
   return new Promise((resolve) => {
     const startedAt = world.now()
     let connection: Connection | null = null

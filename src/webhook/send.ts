@@ -14,9 +14,21 @@ export type SendEvent =
   | { readonly kind: 'raced' }
   | { readonly kind: 'error'; readonly error: unknown }
 
+/** A URL in the parts that a request needs. */
+export interface Target {
+  readonly origin: string
+  readonly hostname: string
+  readonly path: string
+}
+
+export function targetOf(text: string): Target {
+  const { origin, hostname, pathname, search } = new URL(text)
+  return { origin, hostname, path: pathname + search }
+}
+
 export interface SendInput {
   readonly connection: Connection
-  readonly target: URL
+  readonly target: Target
   readonly request: PostRequest
   readonly userAgent: string
   readonly now: () => number
@@ -51,7 +63,7 @@ export function sendRequest(input: SendInput, on: (event: SendEvent) => void): v
     connection.client.dispatch(
       {
         method: 'POST',
-        path: target.pathname + target.search,
+        path: target.path,
         headers: headersOf(request, input.userAgent),
         body: Buffer.from(request.body),
       },

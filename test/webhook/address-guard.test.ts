@@ -421,6 +421,25 @@ describe('our own addresses', () => {
       expect(codeOf(own, url)).toBe('allowed')
     },
   )
+
+  test('are those of the moment, also for a URL that has been judged before', () => {
+    const origins: string[] = []
+    const addresses: string[] = []
+    const guard = createAddressGuard({
+      allow: ALLOW_NOTHING,
+      ownOrigins: () => origins,
+      ownAddresses: () => addresses,
+    })
+    const code = () => codeOf(guard, 'https://93.184.215.14:8443/')
+    expect([code(), code()]).toEqual(['allowed', 'allowed'])
+    addresses.push('93.184.215.14')
+    expect(code()).toBe('blocked_address')
+    origins.push('http://0.0.0.0:8443')
+    expect(code()).toBe('loop')
+    origins.pop()
+    addresses.pop()
+    expect(code()).toBe('allowed')
+  })
 })
 
 describe('the addresses of a name', () => {
