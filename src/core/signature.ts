@@ -73,16 +73,16 @@ export interface SignInput {
 
 /** The value of `webhook-signature`: one `v1,<base64>` or `v1a,<base64>` per key, separated by spaces. */
 export function sign({ id, timestampSeconds, body, keys }: SignInput): string {
-  const signedContent = Buffer.from(`${id}.${timestampSeconds}.${body}`)
+  const signedContent = `${id}.${timestampSeconds}.${body}`
   return keys.map((key) => signatureBy(key, signedContent)).join(' ')
 }
 
-function signatureBy(key: SigningKey, signedContent: Uint8Array): string {
+function signatureBy(key: SigningKey, signedContent: string): string {
   switch (key.algorithm) {
     case 'hmac':
       return `v1,${createHmac('sha256', key.secret).update(signedContent).digest('base64')}`
     case 'ed25519':
-      return `v1a,${signWith(null, signedContent, key.privateKey).toString('base64')}`
+      return `v1a,${signWith(null, Buffer.from(signedContent), key.privateKey).toString('base64')}`
   }
 }
 
