@@ -1,6 +1,7 @@
 /** Work that is out in the world: counted while it holds a slot, awaited or aborted when the daemon stops. */
 
 import { setMaxListeners } from 'node:events'
+import { createRoll } from '../core/roll.ts'
 import { after } from '../core/time.ts'
 import type { Clock } from '../ports.ts'
 
@@ -15,15 +16,15 @@ export interface InFlight {
 }
 
 export function createInFlight(clock: Pick<Clock, 'now' | 'wakeAt'>): InFlight {
-  const running = new Set<Promise<void>>()
+  const running = createRoll<Promise<void>>()
   const abort = new AbortController()
   // Each piece of work listens to it; Node takes more than ten listeners for a leak.
   setMaxListeners(0, abort.signal)
 
   return {
     track(work) {
-      const done = work(abort.signal).finally(() => running.delete(done))
-      running.add(done)
+      const done = work(abort.signal).then(() => leave())
+      const leave = running.enter(done)
     },
     async drain(graceMs) {
       const endAt = after(clock.now(), graceMs)
@@ -34,7 +35,7 @@ export function createInFlight(clock: Pick<Clock, 'now' | 'wakeAt'>): InFlight {
         else callOff = clock.wakeAt(endAt, look)
       }
       look()
-      while (running.size > 0) await Promise.all(running)
+      while (running.count() > 0) await Promise.all(running.members())
       callOff()
     },
   }

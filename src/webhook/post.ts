@@ -8,6 +8,7 @@
  */
 
 import type { AttemptResult } from '../core/delivery.ts'
+import { createRoll, type Roll } from '../core/roll.ts'
 import type { Exchange, Post, PostRequest } from '../ports.ts'
 import type { AddressGuard } from './address-guard.ts'
 import { type Answer, createAnswer } from './answer.ts'
@@ -52,7 +53,7 @@ export function createPost(options: PostOptions): { post: Post; close(): Promise
   })
   const connections = createConnections({ dial, connectionsMax, now })
   const target = remembered(TARGET_COUNT_MAX, targetOf)
-  const openExchanges: World['openExchanges'] = new Map()
+  const openExchanges: World['openExchanges'] = createRoll()
   const watchedSignals = new WeakSet<AbortSignal>()
   /** One listener however many exchanges share the signal: Node warns of a leak at the eleventh. */
   function watch(signal: AbortSignal): void {
@@ -61,7 +62,7 @@ export function createPost(options: PostOptions): { post: Post; close(): Promise
     signal.addEventListener('abort', () => abortOpen((own) => own === signal), { once: true })
   }
   function abortOpen(isMeant: (signal: AbortSignal) => boolean): void {
-    for (const [abort, signal] of [...openExchanges]) if (isMeant(signal)) abort()
+    for (const { abort, signal } of openExchanges.members()) if (isMeant(signal)) abort()
   }
   const world: World = {
     connections,
@@ -95,7 +96,7 @@ interface World {
   readonly userAgent: string
   readonly now: () => number
   /** How to abort each exchange that has not ended, and the signal that asks for it. */
-  readonly openExchanges: Map<() => void, AbortSignal>
+  readonly openExchanges: Roll<{ readonly abort: () => void; readonly signal: AbortSignal }>
   readonly contextFor: (host: string) => FailureContext
 }
 
@@ -106,7 +107,7 @@ function exchange(world: World, request: PostRequest, target: Target, signal: Ab
     let answer: Answer | null = null
     let answerMs: number | null = null
     let timer = setTimeout(onTimer, Math.min(request.deadlineMs, TIMER_MS_MAX))
-    world.openExchanges.set(onAbort, signal)
+    const leave = world.openExchanges.enter({ abort: onAbort, signal })
     send(world.connections.take(target.origin))
 
     function send(used: Connection): void {
@@ -155,7 +156,7 @@ function exchange(world: World, request: PostRequest, target: Target, signal: Ab
     }
     function letGo(isReusable: boolean): void {
       clearTimeout(timer)
-      world.openExchanges.delete(onAbort)
+      leave()
       const used = connection
       // From here on every event of this connection is somebody else's.
       connection = null

@@ -1,5 +1,7 @@
 /** One total deadline over each query, however often it asks. */
 
+import { createRoll } from '../../core/roll.ts'
+
 export type DeadlineEnd = 'timed_out' | 'given_up'
 
 export interface Deadline {
@@ -8,6 +10,11 @@ export interface Deadline {
   /** Calls back once when the time is over or the caller has given up. The last one given is the one that is called. */
   onEnd(act: () => void): void
   release(): void
+}
+
+interface Running {
+  readonly caller: AbortSignal
+  giveUp(): void
 }
 
 export interface Deadlines {
@@ -21,19 +28,18 @@ export interface Deadlines {
  * never ends by them. An `AbortController` for each was tried: with its promise and its listeners it took 15 µs a query.
  */
 export function createDeadlines(timeoutMs: number): Deadlines {
-  /** How to give up each one that runs, and the signal that asks for it. */
-  const running = new Map<() => void, AbortSignal>()
+  const running = createRoll<Running>()
   const watchedSignals = new WeakSet<AbortSignal>()
 
   /** One listener however many queries share the signal: Node warns of a leak at the eleventh. */
   function watch(caller: AbortSignal): void {
     if (watchedSignals.has(caller)) return
     watchedSignals.add(caller)
-    caller.addEventListener('abort', () => giveUp((own) => own === caller), { once: true })
+    caller.addEventListener('abort', () => giveUpThose((own) => own === caller), { once: true })
   }
 
-  function giveUp(isMeant: (caller: AbortSignal) => boolean): void {
-    for (const [end, caller] of [...running]) if (isMeant(caller)) end()
+  function giveUpThose(isMeant: (caller: AbortSignal) => boolean): void {
+    for (const { caller, giveUp } of running.members()) if (isMeant(caller)) giveUp()
   }
 
   return {
@@ -42,17 +48,17 @@ export function createDeadlines(timeoutMs: number): Deadlines {
       let how: DeadlineEnd | null = null
       let act = (): void => {}
       function end(as: DeadlineEnd): void {
+        if (how !== null) return
         how = as
         release()
         act()
       }
-      const onGivenUp = (): void => end('given_up')
       const timer = setTimeout(end, timeoutMs, 'timed_out')
+      const leave = running.enter({ caller, giveUp: () => end('given_up') })
       function release(): void {
         clearTimeout(timer)
-        running.delete(onGivenUp)
+        leave()
       }
-      running.set(onGivenUp, caller)
       return {
         how: () => how,
         onEnd: (then) => {
@@ -61,6 +67,6 @@ export function createDeadlines(timeoutMs: number): Deadlines {
         release,
       }
     },
-    giveUpAll: () => giveUp(() => true),
+    giveUpAll: () => giveUpThose(() => true),
   }
 }
