@@ -138,16 +138,29 @@ function isResultUrl(text: string): boolean {
  * the date of signing plus a duration (version 4). A session token in the URL may end sooner; nothing tells when.
  */
 export function expiresAt(url: string): EpochMs | null {
-  const query = url.split('#', 1)[0]?.split('?').slice(1).join('?') ?? ''
-  if (!/expires/i.test(query)) return null
-  const parameters = new Map<string, string>()
-  for (const [name, value] of new URLSearchParams(query)) parameters.set(name.toLowerCase(), value)
-  const seconds = secondsOf(parameters.get('expires'))
+  const seconds = secondsOf(valueIn(url, EXPIRES))
   if (seconds !== null) return epochMs(seconds * SECOND)
   return (
-    sumOf(parameters.get('x-amz-date'), parameters.get('x-amz-expires')) ??
-    sumOf(parameters.get('x-oss-date'), parameters.get('x-oss-expires'))
+    sumOf(valueIn(url, AMZ_DATE), valueIn(url, AMZ_EXPIRES)) ?? sumOf(valueIn(url, OSS_DATE), valueIn(url, OSS_EXPIRES))
   )
+}
+
+const EXPIRES = parameter('expires')
+const AMZ_DATE = parameter('x-amz-date')
+const AMZ_EXPIRES = parameter('x-amz-expires')
+const OSS_DATE = parameter('x-oss-date')
+const OSS_EXPIRES = parameter('x-oss-expires')
+
+/**
+ * The last of this name in the query of a URL, in any case of letters, as it is written: nobody encodes digits, and to
+ * read all parameters with `URLSearchParams` took six times as long.
+ */
+function parameter(name: string): RegExp {
+  return new RegExp(`^[^?#]*\\?(?:[^#]*&)?${name}=([^&#]*)`, 'i')
+}
+
+function valueIn(url: string, name: RegExp): string | undefined {
+  return name.exec(url)?.[1]
 }
 
 function secondsOf(text: string | undefined): number | null {

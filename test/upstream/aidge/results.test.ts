@@ -147,6 +147,8 @@ describe('the end of a signed URL', () => {
     ['https://h.example/a?Expires=soon', null],
     ['https://h.example/a?Expires=-5', null],
     ['https://h.example/a?Expires=99999999999999999999', null],
+    ['https://h.example/a?Expires=1&b?c&EXPIRES=1780000000&d', 1_780_000_000_000],
+    ['https://h.example/a?not-expires=1780000000', null],
     ['https://h.example/a#?Expires=1780000000', null],
     ['https://h.example/Expires=1780000000', null],
     ['https://h.example/a', null],
