@@ -67,13 +67,17 @@ export function createAidgeUpstream(options: AidgeUpstreamOptions): Upstream & {
     connectionsMax: options.connectionsMax ?? CONNECTIONS_MAX_DEFAULT,
     headers: { 'user-agent': options.userAgent, ...(credential.trial ? { 'x-iop-trial': 'true' } : {}) },
   })
+  const lastingSecrets = [credential.accessKeySecret, `app_key=${credential.accessKeyName}`]
+    .filter((text) => text.length >= SECRET_CHARS_MIN)
+    .map((text) => Buffer.from(text).toString('latin1'))
   const deadlines = createDeadlines(timeoutMs)
   let isClosed = false
   const upstreamClock = createUpstreamClock(clock.wall, options.log)
 
   async function ask(task: DueTask, kind: AidgeKind, deadline: Deadline): Promise<Heard> {
-    const { query, sign } = signQuery({ ...credential, timestamp: upstreamClock.now() })
-    const secrets = [sign, sign.toLowerCase(), credential.accessKeySecret, `app_key=${credential.accessKeyName}`]
+    const { accessKeyName, accessKeySecret } = credential
+    const { query, sign } = signQuery({ accessKeyName, accessKeySecret, timestamp: upstreamClock.now() })
+    const secrets = [sign, sign.toLowerCase(), ...lastingSecrets]
     const request = requestOf(kind, task.taskId, `${root.path}${kind.queryPath}?${query}`)
     const received = (await transport.send(request, deadline)) ?? timedOut(timeoutMs)
     const answeredAt = clock.now()
@@ -145,16 +149,17 @@ function answerOf(received: Received | Failure, secrets: readonly string[], wall
 
 /**
  * Gateways like to quote the request in their error texts, and ours is a credential. What an answer says goes into the
- * store, to receivers and to logs, so it is taken out before anything is read.
+ * store, to receivers and to logs, so it is taken out before anything is read. All of it is read as Latin-1, which keeps
+ * a character for each byte.
  */
 function withoutCredentials(bytes: Buffer, secrets: readonly string[]): Buffer {
-  const quoted = secrets.filter((text) => text.length >= SECRET_CHARS_MIN && bytes.includes(text))
+  const text = bytes.toString('latin1')
+  const quoted = secrets.filter((secret) => text.includes(secret))
   if (quoted.length === 0) return bytes
-  const text = quoted.reduce(
-    (rest, secret) => rest.replaceAll(Buffer.from(secret).toString('latin1'), '[redacted]'),
-    bytes.toString('latin1'),
+  return Buffer.from(
+    quoted.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text),
+    'latin1',
   )
-  return Buffer.from(text, 'latin1')
 }
 
 function timedOut(timeoutMs: number): Failure {
