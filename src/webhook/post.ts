@@ -133,6 +133,12 @@ function exchange(world: World, request: PostRequest, target: Target, signal: Ab
     function onStatus(came: Answer): void {
       answer = came
       answerMs = elapsedMs() - openingMs()
+      // Most answers are whole in the same turn and need no timer of their own, which would cost more than to ask again.
+      queueMicrotask(() => {
+        if (connection !== null) limitBody()
+      })
+    }
+    function limitBody(): void {
       clearTimeout(timer)
       timer = setTimeout(onTimer, Math.max(0, Math.min(BODY_MS_MAX, request.deadlineMs - elapsedMs())))
     }
