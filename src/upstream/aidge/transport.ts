@@ -123,9 +123,10 @@ function newPool({ origin, timeoutMs, bytesMax, connectionsMax }: TransportOptio
     allowH2: false,
     keepAliveTimeout: 4 * SECOND,
     keepAliveMaxTimeout: 30 * SECOND,
-    // Nets behind the caller's deadline: they fire up to half a second late, and start anew with every chunk.
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
+    // The deadline ends it all. undici's own would start anew with every chunk, and each of them stays in a list for half
+    // a second after it was taken back.
+    headersTimeout: 0,
+    bodyTimeout: 0,
     maxResponseSize: bytesMax,
     connect: { timeout: timeoutMs, minVersion: 'TLSv1.2' },
   })
