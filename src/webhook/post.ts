@@ -177,9 +177,10 @@ function exchange(world: World, request: PostRequest, target: Target, signal: Ab
       return (dnsMs ?? 0) + (connectMs ?? 0) + (tlsMs ?? 0)
     }
     function facts(): Facts {
-      const opening = connection?.openingTimes() ?? NO_TIMINGS
-      const remoteAddress = connection?.remoteAddress() ?? null
-      return { durationMs: elapsedMs(), remoteAddress, timings: { ...opening, answerMs } }
+      // Spread and added to, an object takes Node a microsecond to make.
+      const { dnsMs, connectMs, tlsMs } = connection?.openingTimes() ?? NO_TIMINGS
+      const timings = { dnsMs, connectMs, tlsMs, answerMs }
+      return { durationMs: elapsedMs(), remoteAddress: connection?.remoteAddress() ?? null, timings }
     }
   })
 }
