@@ -23,7 +23,7 @@ export function createInFlight(clock: Pick<Clock, 'now' | 'wakeAt'>): InFlight {
 
   return {
     track(work) {
-      const done = work(abort.signal).then(() => leave())
+      const done = work(abort.signal).finally(() => leave())
       const leave = running.enter(done)
     },
     async drain(graceMs) {
