@@ -61,6 +61,12 @@ const STEPS: Readonly<Record<Step, true>> = {
   listCadences: true,
 }
 
+/**
+ * They leave at once, with what was called before them: slots stand empty for as long as a claim takes, and the rest of a
+ * turn, in which all the sockets that have something to say are heard, may take several milliseconds.
+ */
+const CLAIMS: ReadonlySet<Step> = new Set(['claimDueTasks', 'claimDueDeliveries'])
+
 interface Waiting {
   readonly resolve: (value: unknown) => void
   readonly reject: (error: Error) => void
@@ -124,11 +130,12 @@ function createCalls(port: MessagePort) {
     if (hasEnded) return Promise.reject(closedError())
     number += 1
     if (unsent.push({ number, step, params }) === 1) setImmediate(send)
+    if (CLAIMS.has(step)) send()
     return new Promise((resolve, reject) => waiting.set(number, { resolve, reject }))
   }
 
   function send(): void {
-    port.postMessage(unsent.splice(0))
+    if (unsent.length > 0) port.postMessage(unsent.splice(0))
   }
 
   const stepOf = (step: string) => [step, (params: unknown) => call(step as Step, params)]
