@@ -25,7 +25,7 @@ export interface Loop {
 export type Tick = () => Promise<EpochMs | null>
 
 export interface LoopOptions {
-  readonly clock: Pick<Clock, 'now' | 'wakeAt'>
+  readonly clock: Pick<Clock, 'now' | 'soon' | 'wakeAt'>
   readonly log: Log
   /** From one beat to the next, the longest sleep: due times are exact, this is the net below them. */
   readonly idleMs: number
@@ -62,7 +62,8 @@ export function createLoop(name: string, tick: Tick, options: LoopOptions): Loop
       callOff = clock.wakeAt(wakeAt, sleepOrRun)
     } else {
       state = 'ticking'
-      running = run()
+      // Not at once: what else this turn of the event loop sets free is better asked for together.
+      running = new Promise((resolve) => clock.soon(() => resolve(run())))
     }
   }
 

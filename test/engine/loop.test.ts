@@ -172,8 +172,9 @@ test('a sleeping loop that is stopped leaves no timer behind', async () => {
 test('a clock that is set back by a day makes it sleep no longer than its net', async () => {
   let now = START
   let wake = () => {}
-  const clock: Pick<Clock, 'now' | 'wakeAt'> = {
+  const clock: Pick<Clock, 'now' | 'soon' | 'wakeAt'> = {
     now: () => now,
+    soon: (run: () => void) => run(),
     wakeAt: (_at, run) => {
       wake = run
       return () => {}

@@ -47,16 +47,26 @@ export function createCredentialTable(db: Database.Database) {
        :silentSince, :regainTo, :served)`,
   )
 
+  /** As they are within one transaction, in which nobody else writes: each record of it asks. */
+  const remembered = new Map<string, Budget>()
+
   return {
+    forget: (): void => remembered.clear(),
+
     read(name: string, now: EpochMs): Budget {
+      const known = remembered.get(name)
+      if (known !== undefined) return known
       const row = byName.get(name)
-      return row === undefined ? newBudget(now) : toBudget(row)
+      const budget = row === undefined ? newBudget(now) : toBudget(row)
+      remembered.set(name, budget)
+      return budget
     },
     list: (): ReadonlyMap<string, Budget> => new Map(all.all().map((row) => [row.name, toBudget(row)])),
 
     /** Most answers change nothing, and most claims nothing but what is reserved already: then nothing is written to the disk. */
     write(name: string, before: Budget, budget: Budget): void {
       if (budget === before) return
+      remembered.set(name, budget)
       const { arrivalAt } = budget
       const served = JSON.stringify(budget.served)
       spend.run(name, arrivalAt, served)

@@ -39,6 +39,8 @@ export interface GroupCommitDeps {
   readonly clock: Pick<Clock, 'now' | 'soon' | 'wakeAt'>
   readonly disk: Pick<Disk, 'state' | 'refusal' | 'filled' | 'displaced'>
   readonly wal: Pick<WriteAheadLog, 'empty'>
+  /** Called before each transaction: what is remembered of rows may not be so any more. */
+  readonly onBegin?: () => void
   /** Called once, with the error after which nothing is written any more. */
   readonly onDamaged: (error: DamagedError) => void
   readonly log?: Pick<Log, 'info' | 'warn'> | undefined
@@ -95,7 +97,7 @@ const DAMAGE_CODES = /^SQLITE_(IOERR|CORRUPT|NOTADB)/
 /** The last is how a full disk shows when the index of the log has to grow. */
 const FULL_CODES = ['SQLITE_FULL', 'SQLITE_IOERR_SHMSIZE']
 
-export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: GroupCommitDeps): GroupCommit {
+export function createGroupCommit({ db, clock, disk, wal, onBegin, onDamaged, log }: GroupCommitDeps): GroupCommit {
   const begin = db.prepare('begin immediate')
   const commit = db.prepare('commit')
   const rollback = db.prepare('rollback')
@@ -167,6 +169,7 @@ export function createGroupCommit({ db, clock, disk, wal, onDamaged, log }: Grou
 
   function runGroup(group: readonly Waiting[], runStep: (waiting: Waiting) => () => void): void {
     const settle: (() => void)[] = []
+    onBegin?.()
     try {
       for (const waiting of group) settle.push(runStep(waiting))
       commit.run()
