@@ -11,8 +11,8 @@ export interface Roll<Member> {
 /**
  * A `Set` would do, and cost much more. When one has no room left for what comes, V8 makes another table and has the old
  * one point to it; once such a table has grown old, it keeps the next one alive, that one its next, and each of them what
- * stood in it: of a Set that is entered and left for every task half of the garbage outlives its time, and the garbage
- * collector takes three times as long.
+ * stood in it: of a Set that is entered and left for every task a sixth of the garbage outlives its time, and the
+ * garbage collector takes three times as long.
  */
 export function createRoll<Member>(): Roll<Member> {
   const entries: { readonly member: Member; place: number }[] = []

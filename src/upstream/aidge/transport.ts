@@ -54,8 +54,8 @@ export function openTransport(options: TransportOptions): Transport {
         exchange.abort()
       })
       try {
-        // `dispatch` follows no redirects, unlike `fetch`: another host must not get the signature. Nor does `request`,
-        // which takes twice the time: it makes a stream of each answer.
+        // `dispatch` follows no redirects, unlike `fetch`: another host must not get the signature. Nor does `request`, but
+        // it makes a stream of each answer and listens to a signal for each query.
         pool.dispatch({ method, path, body, headers }, exchange.handler)
       } catch (error) {
         resolve(failureOf(error))
