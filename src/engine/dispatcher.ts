@@ -118,12 +118,12 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
         leaseToken,
         startedAt,
         exchange,
-        ...judgement,
         random: chance,
+        ...judgement,
       }
       const recording = store.recordAttempts({ now, records: [record] })
-      // The claim that fills the slot comes after the record, and returns when both are on disk: waiting for the record first
-      // would leave the slot empty for as long as a commit takes.
+      // Not when it is on disk: the slot would stand empty for as long as a commit takes. What the record takes from what may
+      // be claimed is seen by the claim that fills the slot (store.ts).
       free(atHost(exchange))
       logAttempt(record, delivery.url, (await recording).applied)
     } catch (error) {

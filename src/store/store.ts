@@ -302,7 +302,8 @@ export interface Store extends JobStore, OperatorStore, PullStore {
 
   /**
    * Writes what came of attempts, and what it means for the health of their endpoints (core/endpoint-health.ts). `give_back`
-   * leaves no trace behind. A claim that is called later sees it, and is on disk no sooner.
+   * leaves no trace behind. A claim that is called later sees what it takes from what may be claimed; of attempts that were
+   * all delivered it may be done before them.
    */
   recordAttempts(params: { now: EpochMs; records: readonly AttemptRecord[] }): Promise<{ applied: number }>
 

@@ -145,7 +145,6 @@ export function createDeliveryTable(db: Database.Database, { newId, leases, turn
       verdict: verdict.kind,
       startedAt,
       durationMs: exchange.durationMs,
-      ...endOf(exchange),
       detail: result.kind === 'response' ? null : result.detail,
       responseExcerpt: exchange.responseExcerpt,
       responseTruncated: exchange.responseTruncated ? 1 : 0,
@@ -153,6 +152,7 @@ export function createDeliveryTable(db: Database.Database, { newId, leases, turn
       remoteAddress: exchange.remoteAddress,
       timings: JSON.stringify(exchange.timings),
       nextAttemptAt: verdict.kind === 'retry' ? verdict.nextAttemptAt : null,
+      ...endOf(exchange),
     })
   }
 

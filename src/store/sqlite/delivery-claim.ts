@@ -142,13 +142,13 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
       eventId: row.eventId,
       endpointId: endpoint.id,
       url: endpoint.url,
-      ...ofEndpoint,
       body: row.body,
       attemptNumber: row.attemptCount + 1,
       scheduledAttemptCount: row.scheduledAttemptCount,
       isManual: row.isManual === 1,
       isProbe: false,
       statusBefore: row.statusBefore,
+      ...ofEndpoint,
     }))
   }
 

@@ -121,17 +121,21 @@ export function openStoreBehind(port: MessagePort, { log, onDamaged }: NearWorld
 }
 
 function createCalls(port: MessagePort) {
-  const waiting = new Map<number, Waiting>()
+  // By their numbers, which are used again: a Map that is entered and left for each call keeps its garbage alive (core/roll.ts).
+  const waiting: (Waiting | null)[] = []
+  const freeNumbers: number[] = []
   const unsent: Call[] = []
-  let number = 0
   let hasEnded = false
 
   function call(step: Step, params: unknown): Promise<unknown> {
     if (hasEnded) return Promise.reject(closedError())
-    number += 1
+    const number = freeNumbers.pop() ?? waiting.length
+    const answered = new Promise((resolve, reject) => {
+      waiting[number] = { resolve, reject }
+    })
     if (unsent.push({ number, step, params }) === 1) setImmediate(send)
     if (CLAIMS.has(step)) send()
-    return new Promise((resolve, reject) => waiting.set(number, { resolve, reject }))
+    return answered
   }
 
   function send(): void {
@@ -143,17 +147,18 @@ function createCalls(port: MessagePort) {
   return {
     steps: Object.fromEntries(Object.keys(STEPS).map(stepOf)) as Pick<Store, Step>,
     settle(answer: Answer): void {
-      const owner = waiting.get(answer.number)
-      assert(owner !== undefined, `call ${answer.number} waits for its answer`)
-      waiting.delete(answer.number)
+      const { number } = answer
+      const owner = waiting[number] ?? null
+      assert(owner !== null, `call ${number} waits for its answer`)
+      waiting[number] = null
+      freeNumbers.push(number)
       if (answer.isDone) owner.resolve(answer.value)
       else owner.reject(toError(answer.error))
     },
     /** What was asked for may have been done; nobody will say. */
     end(): void {
       hasEnded = true
-      for (const { reject } of waiting.values()) reject(closedError())
-      waiting.clear()
+      for (const call of waiting.splice(0)) call?.reject(closedError())
     },
   }
 }
