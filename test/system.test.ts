@@ -68,6 +68,11 @@ test('a wake-up comes when its time has passed, and at once when it has gone by'
   expect(Math.abs(systemClock.wall() - systemClock.now())).toBeLessThan(SECOND)
 })
 
+test('ids go to the end of their index in the order of their making, also within a millisecond', () => {
+  const ids = Array.from({ length: 5_000 }, () => systemNewId('task'))
+  expect(ids.toSorted()).toEqual(ids)
+})
+
 test('no two ids are alike, also of one instant, and however many are made', () => {
   const ids = Array.from({ length: 2_000 }, () => systemNewId('task'))
   expect(new Set(ids.map((id) => id.slice(-16))).size).toBe(2_000)

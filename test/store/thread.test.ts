@@ -1,14 +1,14 @@
 /** The store behind a thread's two sides keeps the store's contract, and what goes wrong over there is heard here. */
 
 import { join } from 'node:path'
-import { MessageChannel } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { AppError, ConfigError, DamagedError, LockedError } from '../../src/core/errors.ts'
 import type { Log, NewId } from '../../src/ports.ts'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
 import type { Store } from '../../src/store/store.ts'
 import { type FarWorld, serveStore } from '../../src/store/thread/far.ts'
-import { copyError, toError } from '../../src/store/thread/messages.ts'
+import { type Call, copyError, toError } from '../../src/store/thread/messages.ts'
 import { openStoreBehind } from '../../src/store/thread/near.ts'
 import { aDirectory, aRegistration, countingIds, START, standingClock } from '../support/store.ts'
 import { describeStore } from './contract.ts'
@@ -156,4 +156,45 @@ test('the calls of one turn leave in one message, in their order', async () => {
   expect((await message).map(({ step }) => step)).toEqual(['getTask', 'checkpoint', 'getEvent'])
   port2.close()
   for (const step of steps) await expect(step).rejects.toThrow('is closed')
+})
+
+/** Nobody is there to answer. */
+function unanswered(call: Promise<unknown>): void {
+  call.catch(() => {})
+}
+
+test('a claim leaves at once and takes along what was called before it; other calls leave together', async () => {
+  const { port1, port2 } = new MessageChannel()
+  onTestFinished(() => port1.close())
+  const opening = openStoreBehind(port1, near)
+  port2.postMessage({ kind: 'opened', databaseId: 'db', impediments: [] })
+  const store = await opening
+  const steps = () => (receiveMessageOnPort(port2)?.message as Call[] | undefined)?.map(({ step }) => step)
+  const claim = {
+    now: START,
+    lease: { token: 'lse_a', expiresAt: START },
+    credential: 'aidge',
+    settings: { rate: 1 },
+    limit: 1,
+  } as const
+  unanswered(store.probe({ now: START }))
+  unanswered(store.checkpoint())
+  expect(steps()).toBeUndefined()
+  unanswered(store.claimDueTasks(claim))
+  expect(steps()).toEqual(['probe', 'checkpoint', 'claimDueTasks'])
+  unanswered(store.checkpoint())
+  unanswered(store.probe({ now: START }))
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(steps()).toEqual(['checkpoint', 'probe'])
+})
+
+test('each caller gets its own answer, however many are asked at once and whoever asked before', async () => {
+  const { store } = await open()
+  for (let round = 0; round < 3; round += 1) {
+    const ids = Array.from({ length: 40 }, (_, nth) => `task-${round}-${nth}`)
+    const registered = await Promise.all(
+      ids.map((taskId) => store.registerTasks({ now: START, registrations: [aRegistration({ taskId })] })),
+    )
+    expect(registered.map(([one]) => (one?.kind === 'registered' ? one.task.taskId : one?.kind))).toEqual(ids)
+  }
 })

@@ -39,8 +39,8 @@ export interface GroupCommitDeps {
   readonly clock: Pick<Clock, 'now' | 'soon' | 'wakeAt'>
   readonly disk: Pick<Disk, 'state' | 'refusal' | 'filled' | 'displaced'>
   readonly wal: Pick<WriteAheadLog, 'empty'>
-  /** Called before each transaction: what is remembered of rows may not be so any more. */
-  readonly onBegin?: () => void
+  /** Called whenever rows may not be as somebody remembers them: before each transaction, and when a step was undone. */
+  readonly forgetRows?: () => void
   /** Called once, with the error after which nothing is written any more. */
   readonly onDamaged: (error: DamagedError) => void
   readonly log?: Pick<Log, 'info' | 'warn'> | undefined
@@ -97,7 +97,7 @@ const DAMAGE_CODES = /^SQLITE_(IOERR|CORRUPT|NOTADB)/
 /** The last is how a full disk shows when the index of the log has to grow. */
 const FULL_CODES = ['SQLITE_FULL', 'SQLITE_IOERR_SHMSIZE']
 
-export function createGroupCommit({ db, clock, disk, wal, onBegin, onDamaged, log }: GroupCommitDeps): GroupCommit {
+export function createGroupCommit({ db, clock, disk, wal, forgetRows, onDamaged, log }: GroupCommitDeps): GroupCommit {
   const begin = db.prepare('begin immediate')
   const commit = db.prepare('commit')
   const rollback = db.prepare('rollback')
@@ -169,7 +169,7 @@ export function createGroupCommit({ db, clock, disk, wal, onBegin, onDamaged, lo
 
   function runGroup(group: readonly Waiting[], runStep: (waiting: Waiting) => () => void): void {
     const settle: (() => void)[] = []
-    onBegin?.()
+    forgetRows?.()
     try {
       for (const waiting of group) settle.push(runStep(waiting))
       commit.run()
@@ -211,6 +211,7 @@ export function createGroupCommit({ db, clock, disk, wal, onBegin, onDamaged, lo
       if (isOfGroup(error)) throw error
       undo.run()
       release.run()
+      forgetRows?.()
       return () => reject(error)
     }
   }

@@ -74,7 +74,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   const disk = createDisk({ file, settings: options.disk, log })
   if (options.disk !== undefined) keepLogWithinBallast(db, file, options.disk)
   const wal = createWriteAheadLog({ db, file, onError: failIfDamaged, log })
-  const group = createGroupCommit({ db, clock, disk, wal, onBegin: credentials.forget, onDamaged, log })
+  const group = createGroupCommit({ db, clock, disk, wal, forgetRows: credentials.forget, onDamaged, log })
   const { fail, close: closeWrites } = group
   const telling = createTelling(operatorEvents)
   const write = <T>(step: () => T, patience: Patience, itemCount = 1) =>

@@ -8,7 +8,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import type { DamagedError } from '../../../src/core/errors.ts'
 import { after } from '../../../src/core/time.ts'
 import { createDisk } from '../../../src/store/sqlite/disk.ts'
-import { createGroupCommit } from '../../../src/store/sqlite/group-commit.ts'
+import { createGroupCommit, type Patience } from '../../../src/store/sqlite/group-commit.ts'
 import { openSqliteStore } from '../../../src/store/sqlite/store.ts'
 import { createWriteAheadLog } from '../../../src/store/sqlite/write-ahead-log.ts'
 import { systemClock, systemNewId } from '../../../src/system.ts'
@@ -228,4 +228,50 @@ test('a failing disk is told once and ends all writing', async () => {
   await expect(group.write(ioError)).rejects.toThrow('disk I/O error')
   await expect(group.write(ioError)).rejects.toThrow()
   expect(damages).toHaveLength(1)
+})
+
+/** The order in which steps of these patiences run, when all of them are asked for at one moment. */
+async function orderOf(...patiences: readonly Patience[]): Promise<readonly string[]> {
+  const { group } = open()
+  const order: string[] = []
+  await Promise.all(patiences.map((patience, nth) => group.write(() => order.push(`${patience} ${nth}`), patience)))
+  return order
+}
+
+test('claims go before records that leave no less to claim, and before what callers ask for', async () => {
+  const inLine = ['request', 'good_record', 'claim', 'claim', 'good_record'] as const
+  expect(await orderOf(...inLine)).toEqual(['claim 2', 'claim 3', 'request 0', 'good_record 1', 'good_record 4'])
+})
+
+test('no claim goes before a record that leaves less to claim', async () => {
+  const inLine = ['good_record', 'record', 'claim', 'good_record'] as const
+  expect(await orderOf(...inLine)).toEqual(['good_record 0', 'record 1', 'claim 2', 'good_record 3'])
+})
+
+test('claims that come without end keep no record waiting for longer than one group of them', async () => {
+  const { group } = open()
+  const order: string[] = []
+  const claimAgain = (left: number): Promise<unknown> =>
+    group.write(() => order.push('claim'), 'claim').then(() => (left > 0 ? claimAgain(left - 1) : null))
+  const claims = claimAgain(5)
+  await group.write(() => order.push('record'), 'good_record')
+  await claims
+  expect(order.slice(0, 2)).toEqual(['claim', 'record'])
+  expect(order).toHaveLength(7)
+})
+
+test('rows are forgotten before each transaction, and when a step was undone', async () => {
+  const { db, disk } = open()
+  const order: string[] = []
+  const wal = createWriteAheadLog({ db, file: db.name, onError: () => {} })
+  const forgetRows = () => order.push('forget')
+  const group = createGroupCommit({ db, clock: standingClock, disk, wal, forgetRows, onDamaged: () => {} })
+  const failing = group.write(() => {
+    order.push('fails')
+    throw new Error('no')
+  })
+  const next = group.write(() => order.push('next'))
+  await expect(failing).rejects.toThrow('no')
+  await next
+  expect(order).toEqual(['forget', 'fails', 'forget', 'fails', 'forget', 'next'])
 })
