@@ -30,6 +30,7 @@ const DELIVERED_UNSENT = `const unsent = { responseExcerpt: null, responseTrunca
 const REMEMBERED = `const memory = new Map<string, Budget>()
   return {
     read: (name: string, now: EpochMs): Budget => memory.get(name) ?? newBudget(now),
+    forget: (): void => {},
     list: (): ReadonlyMap<string, Budget> => memory,
     write: (name: string, _: Budget, budget: Budget): void => void memory.set(name, budget),
   }
@@ -119,7 +120,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'rate-in-memory',
     number: 8,
     says: 'a restart forgets what was spent',
-    changes: one('store/sqlite/credentials.ts', 'return {\n    read(', `${REMEMBERED}\n    read(`),
+    changes: one('store/sqlite/credentials.ts', 'return {\n    forget: ', `${REMEMBERED}\n    forget: `),
   },
   {
     name: 'no-jitter',
@@ -142,11 +143,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'literals-unchecked',
     number: 11,
     says: 'a callback that is an IP address is not looked at',
-    changes: one(
-      'webhook/address-guard.ts',
-      'return verdict.isAllowed ? null : denied(',
-      'return host.length > 0 || verdict.isAllowed ? null : denied(',
-    ),
+    changes: one('webhook/address-guard.ts', ': standingOfAddress(allow, host, host)', ': ALLOWED'),
   },
   {
     name: 'first-answer-only',
