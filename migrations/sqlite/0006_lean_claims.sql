@@ -55,10 +55,10 @@ ALTER TABLE `_deliveries` DROP COLUMN `lease_owner`;
 --> statement-breakpoint
 ALTER TABLE `_deliveries` DROP COLUMN `lease_expires_at`;
 --> statement-breakpoint
+ALTER TABLE `_tasks` DROP COLUMN `outcome`;
+--> statement-breakpoint
 ALTER TABLE `_tasks` DROP COLUMN `lease_token`;
 --> statement-breakpoint
 ALTER TABLE `_tasks` DROP COLUMN `lease_owner`;
 --> statement-breakpoint
 ALTER TABLE `_tasks` DROP COLUMN `lease_expires_at`;
---> statement-breakpoint
-ALTER TABLE `_tasks` DROP COLUMN `outcome`;

@@ -11,7 +11,8 @@
  * group is on disk.
  *
  * Claims go first: what they hand out can be on its way while the group behind them is written (decision 0011). Not past a
- * record that leaves less to claim, and not twice in a row, so that no group waits for them for ever.
+ * record that leaves less to claim, nor past one that has waited for so long that its lease may have ended, and not twice
+ * in a row, so that no group waits for them for ever.
  *
  * Two things can keep all steps from being written for a while, and neither is an error: another program holds the lock,
  * or the disk is full. What a step does then is its patience.
@@ -59,6 +60,8 @@ const PATIENCE = {
   record: { waitMsMax: Number.POSITIVE_INFINITY, whenFull: 'wait', turn: 'before_claims' },
   /** A record after which nothing less may be claimed than before it. */
   good_record: { waitMsMax: Number.POSITIVE_INFINITY, whenFull: 'wait' },
+  /** A claim that is not to go before anything, or a piece of work that comes again when it is refused. */
+  piece: { waitMsMax: 2 * SECOND, whenFull: 'refuse' },
   /** Begins something whose end has to be written. Its lease began when it was asked for, so it must not grow old. */
   claim: { waitMsMax: 2 * SECOND, whenFull: 'refuse', turn: 'first' },
   /** Somebody waits for the answer, and can ask again. */
@@ -90,6 +93,8 @@ const BUSY_RETRY_MS_MIN = 20
 const BUSY_RETRY_MS_MAX = 160
 /** A lock that is held for longer is worth a line in the log. */
 const BUSY_TOLD_AFTER_MS = 2 * SECOND
+/** Far shorter than any lease: what waits for longer waits for a lock or a disk, and for nobody knows how long. */
+const OVERTAKEN_MS_MAX = 2 * SECOND
 const RETRY_AFTER_BUSY_MS = 5 * SECOND
 
 /** After these the file or the disk cannot be trusted: writing on would make it worse, retrying an fsync would lie. */
@@ -155,7 +160,10 @@ export function createGroupCommit({ db, clock, disk, wal, forgetRows, onDamaged,
   }
 
   function mayClaimsGoFirst(): boolean {
-    return queue.some(isClaim) && !queue.some(({ manners }) => manners.turn === 'before_claims')
+    const oldestSince = clock.now() - OVERTAKEN_MS_MAX
+    const holdsClaims = ({ manners, since }: Waiting) =>
+      manners.turn === 'before_claims' || (manners.whenFull === 'wait' && since < oldestSince)
+    return queue.some(isClaim) && !queue.some(holdsClaims)
   }
 
   function stepCountOfNext(): number {

@@ -17,12 +17,12 @@ export interface JobStepParts {
   /** For a step that a caller waits for. */
   readonly writeSoon: <T>(step: () => T) => Promise<T>
   /** For a piece of work that comes again when it is refused. */
-  readonly claim: <T>(step: () => T) => Promise<T>
+  readonly piece: <T>(step: () => T) => Promise<T>
   readonly look: <T>(read: () => T) => T
 }
 
 export function createJobSteps(db: Database.Database, parts: JobStepParts): Omit<JobStore, 'forgetEndpoints'> {
-  const { reader, newId, endpoints, turns, writeSoon, claim, look } = parts
+  const { reader, newId, endpoints, turns, writeSoon, piece, look } = parts
   const jobs = createJobTable(db, newId, turns)
   const deletion = createDeletion(db, { jobs, turns })
   const lookups = createJobLookups(reader)
@@ -40,7 +40,7 @@ export function createJobSteps(db: Database.Database, parts: JobStepParts): Omit
         return { kind: 'created', job: jobs.create(filter, totalCount, now) }
       }),
 
-    advanceJob: ({ now, id, limit }) => claim(() => jobs.advance(id, limit, now)),
+    advanceJob: ({ now, id, limit }) => piece(() => jobs.advance(id, limit, now)),
 
     cancelJob: ({ now, id }) =>
       writeSoon(() => {
@@ -59,7 +59,7 @@ export function createJobSteps(db: Database.Database, parts: JobStepParts): Omit
 
     async dropBacklogs({ now, limit }) {
       if (!deletion.isDropping()) return { droppedCount: 0, isMore: false }
-      return claim(() => deletion.dropBacklogs(limit, now))
+      return piece(() => deletion.dropBacklogs(limit, now))
     },
   }
 }

@@ -6,6 +6,7 @@
 
 import type Database from 'better-sqlite3'
 import type { DeliveryId, LeaseToken, TaskId } from '../../core/ids.ts'
+import { DAY, type EpochMs, HOUR } from '../../core/time.ts'
 import type { Lease } from '../store.ts'
 
 type Item = TaskId | DeliveryId
@@ -21,7 +22,14 @@ export interface LeaseTable {
   giveUp(id: Item, token: LeaseToken): boolean
   /** Whoever holds it: what comes under it later changes nothing. */
   end(id: Item): void
+  /** Something was claimed whose lease has ended by now, and its record may be on its way. */
+  hasAnyEnded(now: EpochMs): boolean
+  /** Those that nobody will write under any more. */
+  forgetOld(now: EpochMs): void
 }
+
+/** A lease that ended longer ago is of an item that is gone, or of one that the next claim takes. */
+const RECORD_MS_MAX = HOUR
 
 export function createLeaseTable(db: Database.Database): LeaseTable {
   db.exec(
@@ -32,6 +40,10 @@ export function createLeaseTable(db: Database.Database): LeaseTable {
   )
   const giveUp = db.prepare<[Item, LeaseToken]>('delete from temp._leases where id = ? and token = ?')
   const end = db.prepare<[Item]>('delete from temp._leases where id = ?')
+  const anyEnded = db.prepare<[number, number]>(
+    'select 1 from temp._leases where expires_at <= ? and expires_at > ? limit 1',
+  )
+  const forgetOld = db.prepare<[number]>('delete from temp._leases where expires_at < ?')
 
   return {
     take(ids, { token, expiresAt }) {
@@ -39,5 +51,7 @@ export function createLeaseTable(db: Database.Database): LeaseTable {
     },
     giveUp: (id, token) => giveUp.run(id, token).changes > 0,
     end: (id) => void end.run(id),
+    hasAnyEnded: (now) => anyEnded.get(now, now - RECORD_MS_MAX) !== undefined,
+    forgetOld: (now) => void forgetOld.run(now - DAY),
   }
 }

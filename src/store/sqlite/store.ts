@@ -81,7 +81,9 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     telling.through(step, (told) => group.write(told, patience, itemCount))
   /** For a step that a caller waits for: it is refused, and never done, rather than left hanging. */
   const writeSoon = <T>(step: () => T, itemCount = 1) => write(step, 'request', itemCount)
-  const claim = <T>(step: () => T) => write(step, 'claim')
+  const piece = <T>(step: () => T) => write(step, 'piece')
+  /** Not before the record of what was claimed before: once a lease has ended, it would hand that out again. */
+  const claim = <T>(now: EpochMs, step: () => T) => write(step, look(() => leases.hasAnyEnded(now)) ? 'piece' : 'claim')
   const record = <T>(step: () => T, how: { patience?: 'record' | 'good_record'; itemCount?: number } = {}) =>
     write(step, how.patience ?? 'record', how.itemCount)
   const movedByMs = db.transaction(() => {
@@ -198,7 +200,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   }
 
   return {
-    ...createJobSteps(db, { reader, newId, endpoints, turns, writeSoon, claim, look }),
+    ...createJobSteps(db, { reader, newId, endpoints, turns, writeSoon, piece, look }),
     databaseId,
 
     async registerTasks({ now, registrations }) {
@@ -228,7 +230,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       // What waits to be written is not seen: whoever writes it wakes the next claim.
       if (!look(() => tasks.isAnyDue(credential, now)))
         return { tasks: [], nextClaimAt: look(() => tasks.nextDueAfter(credential, now)) }
-      return claim(() => {
+      return claim(now, () => {
         const budget = credentials.read(credential, now)
         const { grantedCount, nextGrantAt } = grant(budget, settings, now, limit)
         const claimed = tasks.claimDue({ now, lease, credential, limit: grantedCount, served: budget.served })
@@ -244,7 +246,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       })
     },
 
-    claimOverdueTasks: (params) => claim(() => tasks.claimOverdue(params)),
+    claimOverdueTasks: async (params) => claim(params.now, () => tasks.claimOverdue(params)),
 
     recordPolls({ now, records, effects, cadences: learned = [] }) {
       // Anything else lowers what the credential may ask.
@@ -264,11 +266,14 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       )
     },
 
-    claimDueDeliveries: (params) => claim(() => deliveryClaim.claimDue(params)),
+    claimDueDeliveries: async (params) => claim(params.now, () => deliveryClaim.claimDue(params)),
 
     recordAttempts({ now, records }) {
-      // Anything else lowers what its endpoint may be sent, or when.
-      const patience = records.every(({ verdict }) => verdict.kind === 'delivered') ? 'good_record' : 'record'
+      // Anything else lowers what its endpoint may be sent, or when; or it is brought back by each success, and the claim
+      // behind the record is to see it.
+      const changesNothing = ({ delivery, verdict }: AttemptRecord) =>
+        verdict.kind === 'delivered' && !delivery.isProbe && !look(() => turns.isRecovering(delivery.endpointId))
+      const patience = records.every(changesNothing) ? 'good_record' : 'record'
       const step = () => ({ applied: records.filter((one) => recordAttempt(one, now)).length })
       return record(step, { patience, itemCount: records.length })
     },
@@ -354,6 +359,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     async probe({ now }) {
       await write(() => {
         clockShift.noteAlive(now)
+        leases.forgetOld(now)
         diskNotes.note(disk.room(), now)
       }, 'probe')
       disk.look()

@@ -59,7 +59,7 @@ export function createTurnTable(db: Database.Database) {
   const IS_OPEN = `status = 'enabled'`
   const bringForward = db.prepare(
     `insert into temp._turns (endpoint_id, due_at, is_open)
-     select id, max(:at, ${GRANT_AT}), ${IS_OPEN} from _endpoints where id = :id and url is not null
+     select id, max(:at, ${GRANT_AT}), ${IS_OPEN} from _endpoints where id = :id and url is not null and status <> 'deleted'
      on conflict (endpoint_id) do update set due_at = excluded.due_at where excluded.due_at < due_at`,
   )
   const setDue = db.prepare('update temp._turns set due_at = :dueAt where endpoint_id = :id')
@@ -86,6 +86,7 @@ export function createTurnTable(db: Database.Database) {
   const health = db.prepare<[EndpointId], Health>(
     'select arrival_at as arrivalAt, slots, failing_since as failingSince from _endpoints where id = ?',
   )
+  const recovering = db.prepare<[EndpointId]>('select 1 from _endpoints where id = ? and slots is not null')
   const setSlots = db.prepare('update _endpoints set slots = :slots where id = :id')
   const rest = db.prepare('update _endpoints set slots = :slots, arrival_at = :arrivalAt where id = :id')
   const lift = db.prepare(
@@ -154,6 +155,9 @@ export function createTurnTable(db: Database.Database) {
     nextDueAfter: (now: EpochMs): EpochMs | null => nextDue.get({ now })?.dueAt ?? null,
     /** What those may have that have something under way. */
     listBusy: (ids: readonly EndpointId[]): readonly BusyEndpoint[] => busy.all(JSON.stringify(ids)),
+
+    /** It may have fewer attempts at once than it will have when it is well. */
+    isRecovering: (id: EndpointId): boolean => recovering.get(id) !== undefined,
 
     /** How many may leave now by the endpoint's rate. */
     grantedCount: (turn: EndpointTurn, now: EpochMs, wantedCount: number): number =>

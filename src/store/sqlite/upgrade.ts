@@ -7,6 +7,7 @@ import type Database from 'better-sqlite3'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { ConfigError, DamagedError } from '../../core/errors.ts'
+import { withoutForeignViews } from './views.ts'
 
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../../migrations/sqlite', import.meta.url))
 const MIGRATIONS_TABLE = '_migrations'
@@ -52,7 +53,9 @@ export function upgrade(db: Database.Database, file: string): void {
   if (pending !== undefined) backUp(db, `${file}.before-${pending.tag}`)
   // A table that others refer to cannot be made anew while SQLite guards the references (its docs, ALTER TABLE §7).
   db.pragma('foreign_keys = off')
-  migrate(drizzle(db), { migrationsFolder: MIGRATIONS_FOLDER, migrationsTable: MIGRATIONS_TABLE })
+  withoutForeignViews(db, () =>
+    migrate(drizzle(db), { migrationsFolder: MIGRATIONS_FOLDER, migrationsTable: MIGRATIONS_TABLE }),
+  )
   db.pragma('foreign_keys = on')
   if (pending === undefined) return
   const broken = db.pragma('foreign_key_check') as readonly { table: string }[]

@@ -204,3 +204,14 @@ test('what waits to be sent has not settled: neither after a failure, nor when i
   expect(await store.getDelivery(id)).toMatchObject({ status: 'pending', settledAt: null })
   expect(inSql()).toBeNull()
 })
+
+test('once its lease has ended no claim goes before the record of what was delivered: nobody sends it again', async () => {
+  const store = open()
+  await settle(store)
+  const delivery = await claimOne(store, 'a')
+  // The machine slept between the two: both are asked for in one turn.
+  const record = store.recordAttempts({ now: at(1), records: [attempted(delivery, 'a', OK, at(1))] })
+  const claim = claimDeliveries(store, 'b', at(LEASE_MS))
+  expect(await record).toEqual({ applied: 1 })
+  expect((await claim).deliveries).toEqual([])
+})

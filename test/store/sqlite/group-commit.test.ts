@@ -275,3 +275,18 @@ test('rows are forgotten before each transaction, and when a step was undone', a
   await next
   expect(order).toEqual(['forget', 'fails', 'forget', 'fails', 'forget', 'next'])
 })
+
+test('no claim goes before a record that has waited for long: its lease may have ended meanwhile', async () => {
+  const { group, db, time } = open()
+  const order: string[] = []
+  const other = new Database(db.name)
+  onTestFinished(() => void other.close())
+  other.exec('begin immediate')
+  const record = group.write(() => order.push('record'), 'good_record')
+  await new Promise((resolve) => setImmediate(resolve))
+  time.now = after(START, 2_001)
+  const claim = group.write(() => order.push('claim'), 'claim')
+  other.exec('commit')
+  await Promise.all([record, claim])
+  expect(order).toEqual(['record', 'claim'])
+})

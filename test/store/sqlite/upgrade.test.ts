@@ -115,3 +115,19 @@ test('what an interrupted copy left is thrown away and made anew', () => {
   onTestFinished(() => void before.close())
   expect(before.pragma('integrity_check', { simple: true })).toBe('ok')
 })
+
+test('what an operator made over our views stays, and what is known of outcomes moves to the events', () => {
+  const path = anOldDatabase(ENTRIES.findIndex(({ tag }) => tag.endsWith('_lean_claims')))
+  const outcome = { partial: false, images: [{ url: 'http://x/' }], error: { code: 'model_failed', message: 'ü' } }
+  const old = new Database(path)
+  old.exec(`
+    create view tasks as select * from _tasks;
+    create view "my ""failed""" as select id, error_code, image_count, partial from tasks where status = 'failed';
+    update _tasks set status = 'failed', settled_at = 9, next_poll_at = null, event_id = 'evt_1', outcome = '${JSON.stringify(outcome)}';
+    insert into _events (id, task_id, type, created_at, body) values ('evt_1', 'task_old', 'task.failed', 9, '{}')`)
+  old.close()
+  const opened = openDatabase(path, START)
+  onTestFinished(() => opened.close())
+  const seen = opened.reader.prepare('select * from "my ""failed"""').all()
+  expect(seen).toEqual([{ id: 'task_old', error_code: 'model_failed', image_count: 1, partial: 0 }])
+})
