@@ -122,7 +122,7 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
         ...judgement,
       }
       const recording = store.recordAttempts({ now, records: [record] })
-      // Not when it is on disk: the slot would stand empty for as long as a commit takes. What the record takes from what may
+      // Now, and not when the record is on disk: the slot would stand empty for as long as a commit takes. What the record takes from what may
       // be claimed is seen by the claim that fills the slot (store.ts).
       free(atHost(exchange))
       logAttempt(record, delivery.url, (await recording).applied)

@@ -268,7 +268,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
 
     claimDueDeliveries: async (params) => claim(params.now, () => deliveryClaim.claimDue(params)),
 
-    recordAttempts({ now, records }) {
+    async recordAttempts({ now, records }) {
       // Anything else lowers what its endpoint may be sent, or when; or it is brought back by each success, and the claim
       // behind the record is to see it.
       const changesNothing = ({ delivery, verdict }: AttemptRecord) =>
