@@ -26,6 +26,11 @@ export function earliest(a: EpochMs, b: EpochMs): EpochMs {
   return a <= b ? a : b
 }
 
+/** The earlier of two instants, of which each may be none. */
+export function earlierOf(a: EpochMs | null, b: EpochMs | null): EpochMs | null {
+  return a === null || b === null ? (a ?? b) : earliest(a, b)
+}
+
 export function latest(a: EpochMs, b: EpochMs): EpochMs {
   return a >= b ? a : b
 }

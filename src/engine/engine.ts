@@ -82,7 +82,13 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
 
   const cadences = createCadences({ store, log }, options.cadence)
   const scheduler = createScheduler(
-    { ...deps, upstream, cadences, wakeBy: (at) => schedulerLoop.wakeBy(at), onSettled: wakeDispatcher },
+    {
+      ...deps,
+      upstream,
+      cadences,
+      wakeBy: (at) => schedulerLoop.wakeBy(at),
+      onSettling: (recording) => dispatcher.expect(recording),
+    },
     {
       concurrency: options.pollConcurrency,
       budget: options.budget,
@@ -91,7 +97,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
     },
   )
   const dispatcher = createDispatcher(
-    { ...deps, post, onFree: wakeDispatcher },
+    { ...deps, post, wake: wakeDispatcher },
     {
       concurrency: options.deliveryConcurrency,
       endpointConcurrency: options.endpointConcurrency,

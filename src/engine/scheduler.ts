@@ -17,7 +17,7 @@ import { decide } from '../core/decision.ts'
 import type { LeaseToken } from '../core/ids.ts'
 import { describe } from '../core/observation.ts'
 import type { DueTask } from '../core/task.ts'
-import { after, type EpochMs, earliest } from '../core/time.ts'
+import { after, type EpochMs, earlierOf } from '../core/time.ts'
 import type { Answered, Clock, Log, NewId, Random, Upstream } from '../ports.ts'
 import type { PollRecord, Store } from '../store/store.ts'
 import type { Cadences } from './cadences.ts'
@@ -33,8 +33,8 @@ export interface SchedulerDeps {
   readonly cadences: Cadences
   /** The next tick is worth it at `at`: a slot is free, or a task is due then. */
   readonly wakeBy: (at: EpochMs) => void
-  /** At least one task settled: there is something to deliver. */
-  readonly onSettled: () => void
+  /** At least one task settles with this record, which the store has just been handed: there is something to deliver. */
+  readonly onSettling: (recording: Promise<unknown>) => void
 }
 
 export interface SchedulerOptions {
@@ -58,21 +58,25 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
   const inFlight = createInFlight(clock)
   let busySlots = 0
   let clockMoves = 0
+  /** The last claims left something behind, or have not been answered yet: a slot that frees is worth another. */
+  let isMoreDue = true
+  /** That was for want of budget: what an answer says of the budget is worth another, too. */
+  let isShortOfBudget = false
 
   async function tick(): Promise<EpochMs | null> {
     await cadences.restore()
-    let nextAt: EpochMs | null = null
-    for (const credential of credentialsOf(upstream)) {
-      const claimAt = await claim(credential)
-      if (claimAt !== null) nextAt = nextAt === null ? claimAt : earliest(nextAt, claimAt)
-    }
-    return nextAt
+    isMoreDue = true
+    const claims: Claimed[] = []
+    for (const credential of credentialsOf(upstream)) claims.push(await claim(credential))
+    isMoreDue = claims.some((one) => one.isMoreDue)
+    isShortOfBudget = claims.some((one) => one.isShortOfBudget)
+    return claims.reduce<EpochMs | null>((first, { nextClaimAt: at }) => earlierOf(first, at), null)
   }
 
   /** Fills the free slots; says when the credential may be worth asking again. */
-  async function claim(credential: string): Promise<EpochMs | null> {
+  async function claim(credential: string): Promise<Claimed> {
     const limit = options.concurrency - busySlots
-    if (limit <= 0) return null
+    if (limit <= 0) return { nextClaimAt: null, isMoreDue: true, isShortOfBudget: false }
     const now = clock.now()
     const era = clockMoves
     const lease = { token: newId('lse'), expiresAt: after(now, options.leaseMs) }
@@ -82,7 +86,8 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
       busySlots += 1
       inFlight.track((signal) => ask({ tasks, credential, token: lease.token, era, signal }))
     }
-    return claimed.nextClaimAt
+    const { nextClaimAt, isMoreDue: isMore } = claimed
+    return { nextClaimAt, isMoreDue: isMore, isShortOfBudget: isMore && claimed.tasks.length < limit }
   }
 
   async function ask({ tasks, credential, token, era, signal }: Query): Promise<void> {
@@ -101,7 +106,7 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
 
   function freeSlot(): void {
     busySlots -= 1
-    deps.wakeBy(clock.now())
+    if (isMoreDue) deps.wakeBy(clock.now())
   }
 
   async function record(
@@ -119,10 +124,15 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
     const effects = [...learnt, spent].flatMap((effect) =>
       effect === null ? [] : [{ credential, effect, settings: options.budget }],
     )
-    const { settled } = await store.recordPolls({ now, records, effects, cadences: cadences.takeDue(now) })
+    const recording = store.recordPolls({ now, records, effects, cadences: cadences.takeDue(now) })
+    if (records.some(({ decision }) => decision.kind === 'settle')) deps.onSettling(recording)
+    await recording
     for (const answer of answers) logAnswer(answer, records)
-    if (settled.length > 0) deps.onSettled()
-    for (const { decision } of records) if (decision.kind === 'poll_again') deps.wakeBy(decision.nextPollAt)
+    for (const { decision } of records) {
+      if (decision.kind === 'poll_again') deps.wakeBy(decision.nextPollAt)
+      if (decision.kind === 'give_back') deps.wakeBy(clock.now())
+    }
+    if (isShortOfBudget && effects.length > 0) deps.wakeBy(clock.now())
   }
 
   /** What is forgotten is learned again: it must not keep a daemon from stopping as it should. */
@@ -217,6 +227,12 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
 
 function isSettledBy({ task }: Answered, records: readonly PollRecord[]): boolean {
   return records.some((record) => record.task.id === task.id && record.decision.kind === 'settle')
+}
+
+interface Claimed {
+  readonly nextClaimAt: EpochMs | null
+  readonly isMoreDue: boolean
+  readonly isShortOfBudget: boolean
 }
 
 type Heard = Awaited<ReturnType<Upstream['query']>>

@@ -161,6 +161,14 @@ export interface ClaimDeliveries {
   readonly recoveringMax: number
   /** At once to those and to the slow ones together, so that the quick ones always find the rest. */
   readonly unhurriedMax: number
+  /** Not before the records that were called earlier: one of them brings something to claim. */
+  readonly isBehindRecords?: boolean
+}
+
+export interface ClaimedDeliveries {
+  readonly deliveries: readonly DueDelivery[]
+  readonly nextClaimAt: EpochMs | null
+  readonly isMoreDue: boolean
 }
 
 /** Where and how an endpoint is sent to now. */
@@ -257,7 +265,7 @@ export interface Store extends JobStore, OperatorStore, PullStore {
   /**
    * Takes due tasks of one credential, the longest due first: at most `limit`, and at most what the credential's budget
    * grants, which is spent in the same step. `nextClaimAt`: nothing can be claimed before then, unless something new
-   * is registered.
+   * is registered. `isMoreDue`: something due may have been left behind, for want of a slot or of budget.
    */
   claimDueTasks(params: {
     now: EpochMs
@@ -265,7 +273,7 @@ export interface Store extends JobStore, OperatorStore, PullStore {
     credential: string
     settings: BudgetSettings
     limit: number
-  }): Promise<{ tasks: readonly DueTask[]; nextClaimAt: EpochMs | null }>
+  }): Promise<{ tasks: readonly DueTask[]; nextClaimAt: EpochMs | null; isMoreDue: boolean }>
 
   /**
    * Takes tasks of paused credentials whose deadline passed before `deadlineBefore`, without asking about them: nobody
@@ -294,11 +302,10 @@ export interface Store extends JobStore, OperatorStore, PullStore {
   /**
    * Takes due deliveries of enabled endpoints, those of the longest due endpoint first, as far as there are slots and each
    * endpoint's rate grants it, which is spent in the same step. What cannot take more costs the others nothing. Of those that
-   * are disabled for failing, one delivery each when it is time to try them again.
+   * are disabled for failing, one delivery each when it is time to try them again. `isMoreDue`: something due was left
+   * behind, for want of a slot.
    */
-  claimDueDeliveries(
-    params: ClaimDeliveries,
-  ): Promise<{ deliveries: readonly DueDelivery[]; nextClaimAt: EpochMs | null }>
+  claimDueDeliveries(params: ClaimDeliveries): Promise<ClaimedDeliveries>
 
   /**
    * Writes what came of attempts, and what it means for the health of their endpoints (core/endpoint-health.ts). `give_back`

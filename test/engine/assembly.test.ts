@@ -111,7 +111,7 @@ test('a task that expired unasked wakes the dispatcher, however long that would 
     recordPolls: async () => ({ applied: 1, settled: [{ id: task.id, status: 'expired', eventId: 'evt_1' }] }),
     async claimDueDeliveries() {
       claimCount += 1
-      return { deliveries: [], nextClaimAt: null }
+      return { deliveries: [], nextClaimAt: null, isMoreDue: false }
     },
   }
   const { engine, clock } = anEngine(part, { idleMs: HOUR })
@@ -137,8 +137,8 @@ test('a stop ends when the queries and the attempts that were under way have bee
   const shutdown = { kind: 'own_fault', reason: 'shutdown', detail: 'stopping' } as const
   const exchange = { result: shutdown, durationMs: 1, ...none } as Awaited<ReturnType<EngineDeps['post']>>
   const part: Partial<Store> = {
-    claimDueTasks: async () => ({ tasks: [aDueTask()], nextClaimAt: null }),
-    claimDueDeliveries: async () => ({ deliveries: [aDueDelivery()], nextClaimAt: null }),
+    claimDueTasks: async () => ({ tasks: [aDueTask()], nextClaimAt: null, isMoreDue: false }),
+    claimDueDeliveries: async () => ({ deliveries: [aDueDelivery()], nextClaimAt: null, isMoreDue: false }),
     recordPolls: async () => ({ applied: 1, settled: [] }),
     recordAttempts: async () => ({ applied: 1 }),
   }

@@ -19,19 +19,32 @@ function exchanged(result: Exchange['result']): Exchange {
 
 const OK = exchanged({ kind: 'response', status: 204, retryAfter: null })
 
+const FAILED = exchanged({ kind: 'response', status: 500, retryAfter: null })
+
 /** Every claim hands out at most two deliveries, and says when the next may be due. */
-function aDispatcher(post: Post, { isRecording = true, applied = 1, recorded = Promise.resolve() } = {}) {
+function aDispatcher(
+  post: Post,
+  {
+    isRecording = true,
+    applied = 1,
+    recorded = Promise.resolve(),
+    isMoreDue = true,
+    answered = Promise.resolve(),
+    isProbe = false,
+  } = {},
+) {
   const calls: string[] = []
-  const claims: { limit: number; inFlight: ReadonlyMap<EndpointId, number> }[] = []
+  const claims: { limit: number; inFlight: ReadonlyMap<EndpointId, number>; isBehindRecords: boolean | undefined }[] =
+    []
   const records: AttemptRecord[] = []
   const lines: Line[] = []
-  let freeCount = 0
   const store: DispatcherDeps['store'] = {
-    async claimDueDeliveries({ limit, inFlight }) {
+    async claimDueDeliveries({ limit, inFlight, isBehindRecords }) {
       calls.push('claim')
-      claims.push({ limit, inFlight })
-      const deliveries = Array.from({ length: Math.min(limit, 2) }, () => aDueDelivery())
-      return { deliveries, nextClaimAt: START }
+      claims.push({ limit, inFlight, isBehindRecords })
+      if (claims.length > 1) await answered
+      const deliveries = Array.from({ length: Math.min(limit, 2) }, () => ({ ...aDueDelivery(), isProbe }))
+      return { deliveries, nextClaimAt: START, isMoreDue }
     },
     async recordAttempts(params) {
       calls.push('record')
@@ -51,14 +64,11 @@ function aDispatcher(post: Post, { isRecording = true, applied = 1, recorded = P
       random: () => 0.5,
       log: { debug: note, info: note, warn: note, error: note },
       signingKeys: [KEY],
-      onFree: () => {
-        freeCount += 1
-        calls.push('free')
-      },
+      wake: () => void calls.push('wake'),
     } as unknown as DispatcherDeps,
     { concurrency: 3, endpointConcurrency: 8, deadlineMs: 7 * SECOND, leaseMs: 60_000, scheduleMs: [0, 5 * SECOND] },
   )
-  return { dispatcher, claims, records, calls, lines, freeCount: () => freeCount }
+  return { dispatcher, claims, records, calls, lines, wakeCount: () => calls.filter((call) => call === 'wake').length }
 }
 
 async function turns(): Promise<void> {
@@ -87,13 +97,13 @@ test.each<[string, Post, { isRecording?: boolean }]>([
   ],
   ['that cannot be recorded', async () => OK, { isRecording: false }],
 ])('an attempt %s frees its slots, is logged, and the next tick claims again', async (_what, post, options) => {
-  const { dispatcher, claims, lines, freeCount } = aDispatcher(post, options)
+  const { dispatcher, claims, lines, wakeCount } = aDispatcher(post, options)
   await dispatcher.tick()
   await turns()
   expect(lines.map(({ event }) => event)).toEqual(['attempt.failed', 'attempt.failed'])
-  expect(freeCount()).toBe(2)
+  expect(wakeCount()).toBe(2)
   await dispatcher.tick()
-  expect(claims[1]).toEqual({ limit: 3, inFlight: new Map() })
+  expect(claims[1]).toMatchObject({ limit: 3, inFlight: new Map() })
   await dispatcher.drain(0)
 })
 
@@ -101,9 +111,9 @@ test('a slot is free while its record is on the way, and what fills it is claime
   const { dispatcher, claims, calls } = aDispatcher(async () => OK, { recorded: new Promise(() => {}) })
   await dispatcher.tick()
   await turns()
-  expect(calls).toEqual(['claim', 'record', 'free', 'record', 'free'])
+  expect(calls).toEqual(['claim', 'record', 'wake', 'record', 'wake'])
   await dispatcher.tick()
-  expect(claims[1]).toEqual({ limit: 3, inFlight: new Map() })
+  expect(claims[1]).toMatchObject({ limit: 3, inFlight: new Map() })
 })
 
 test('what ends after a claim was called is still under way in it: its record comes later', async () => {
@@ -114,6 +124,54 @@ test('what ends after a claim was called is still under way in it: its record co
   await claiming
   await turns()
   expect([...(inFlight ?? [])]).toEqual([['ep_1', 2]])
+})
+
+test.each<[string, Exchange, Parameters<typeof aDispatcher>[1], number]>([
+  ['left nothing behind', OK, { isMoreDue: false }, 0],
+  ['left something behind', OK, { isMoreDue: true }, 2],
+  ['left nothing, but the attempt failed and is due again', FAILED, { isMoreDue: false }, 2],
+  ['left nothing, but the endpoint was tried and works again', OK, { isMoreDue: false, isProbe: true }, 2],
+])('a slot that frees is worth another claim when the last one %s', async (_what, exchange, options, wakeCount) => {
+  const { dispatcher, calls, wakeCount: count } = aDispatcher(async () => exchange, options)
+  await dispatcher.tick()
+  await turns()
+  expect(count()).toBe(wakeCount)
+  // It must see what the record changes.
+  if (wakeCount > 0) expect(calls.indexOf('wake')).toBeGreaterThan(calls.indexOf('record'))
+})
+
+test('a slot that frees while a claim is under way is worth another: that one did not count it', async () => {
+  const answered = new Promise<void>(() => {})
+  const end = new Map<number, () => void>()
+  const post: Post = () => new Promise((resolve) => end.set(end.size, () => resolve(OK)))
+  const { dispatcher, wakeCount } = aDispatcher(post, { isMoreDue: false, answered })
+  await dispatcher.tick()
+  void dispatcher.tick()
+  end.get(0)?.()
+  await turns()
+  expect(wakeCount()).toBe(1)
+})
+
+test('what is being recorded is claimed right behind it, but when it is on disk while half of the slots are busy', async () => {
+  const { dispatcher, claims, calls } = aDispatcher(() => new Promise(() => {}), { isMoreDue: false })
+  let keep = () => {}
+  const recording = new Promise<void>((resolve) => {
+    keep = resolve
+  })
+  dispatcher.expect(recording)
+  expect(calls).toEqual(['wake'])
+  await dispatcher.tick()
+  expect(claims[0]?.isBehindRecords).toBe(true)
+
+  dispatcher.expect(recording)
+  dispatcher.expect(Promise.reject(new Error('the disk failed')))
+  await turns()
+  expect(calls).toEqual(['wake', 'claim'])
+  keep()
+  await turns()
+  expect(calls).toEqual(['wake', 'claim', 'wake'])
+  await dispatcher.tick()
+  expect(claims[1]?.isBehindRecords).toBe(false)
 })
 
 test('an endpoint whose attempts have ended is not remembered', async () => {

@@ -5,6 +5,7 @@ import { after, type EpochMs, SECOND } from '../../src/core/time.ts'
 import { createCadences } from '../../src/engine/cadences.ts'
 import { createScheduler, type SchedulerDeps } from '../../src/engine/scheduler.ts'
 import type { PollRecord, Store } from '../../src/store/store.ts'
+import { SUCCEEDED } from '../store/steps.ts'
 import { START, standingClock } from '../support/store.ts'
 import { aDueTask } from './due.ts'
 
@@ -20,6 +21,7 @@ function aScheduler(
     nextClaimAts?: Record<string, EpochMs>
     isRecording?: boolean
     perClaim?: number
+    isMoreDue?: boolean
     idsPerQuery?: number
   } = {},
 ) {
@@ -27,6 +29,7 @@ function aScheduler(
     nextClaimAts = { aidge: START },
     isRecording = true,
     perClaim = Number.POSITIVE_INFINITY,
+    isMoreDue = true,
     idsPerQuery = 1,
   } = differences
   const claimed: number[] = []
@@ -34,6 +37,7 @@ function aScheduler(
   const effects: Effects[number][] = []
   const events: string[] = []
   const woken: EpochMs[] = []
+  const settling: Promise<unknown>[] = []
   let count = 0
   const store: SchedulerDeps['store'] = {
     async claimDueTasks({ limit, credential }) {
@@ -42,7 +46,7 @@ function aScheduler(
         count += 1
         return aDueTask({ id: `task_${count}`, taskId: String(count), submittedAt: START })
       })
-      return { tasks, nextClaimAt: nextClaimAts[credential] ?? null }
+      return { tasks, nextClaimAt: nextClaimAts[credential] ?? null, isMoreDue }
     },
     async recordPolls(params) {
       if (!isRecording) throw new Error('the store is gone')
@@ -68,7 +72,7 @@ function aScheduler(
       log,
       cadences: createCadences({ store: { listCadences: async () => [] }, log }, CADENCE),
       wakeBy: (at: EpochMs) => void woken.push(at),
-      onSettled: () => {},
+      onSettling: (recording: Promise<unknown>) => void settling.push(recording),
     } as unknown as SchedulerDeps,
     {
       concurrency: 2,
@@ -77,11 +81,13 @@ function aScheduler(
       leaseMs: 90_000,
     },
   )
-  return { scheduler, claimed, records, effects, events, woken }
+  return { scheduler, claimed, records, effects, events, woken, settling }
 }
 
+const aTurn = () => new Promise((resolve) => setImmediate(resolve))
+
 async function turns(): Promise<void> {
-  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+  for (let turn = 0; turn < 5; turn += 1) await aTurn()
 }
 
 test('no more is claimed than there are slots, and nothing when none is free', async () => {
@@ -102,6 +108,59 @@ test('a query that throws frees its slot, is logged, and the next tick claims ag
   await scheduler.tick()
   expect(claimed).toEqual([2, 2])
   await scheduler.drain(0)
+})
+
+/** Each answer is that its task is running, and when it was asked. */
+const stillRunning: Query = async (tasks) => {
+  await aTurn()
+  const answers = tasks.map((task) => {
+    const observation = { kind: 'running', status: 'running', isKnownWord: true } as const
+    return { task, observation, askedAt: START, answeredAt: START, httpStatus: 200, requestId: null }
+  })
+  return { answers, queryCount: 1 }
+}
+
+/** A poll is due again after `intervalMinMs`. */
+const AGAIN = after(START, SECOND)
+
+test.each<[string, Parameters<typeof aScheduler>[1], EpochMs[]]>([
+  ['left nothing behind', { isMoreDue: false }, [AGAIN, AGAIN]],
+  ['left something behind for want of slots', { isMoreDue: true }, [START, AGAIN, START, AGAIN]],
+  ['left something behind for want of budget', { isMoreDue: true, perClaim: 1 }, [START, AGAIN, START]],
+])('when the last claim %s, this is when the next is worth it', async (_what, differences, woken) => {
+  const { scheduler, woken: actual } = aScheduler(stillRunning, differences)
+  await scheduler.tick()
+  await turns()
+  expect(actual).toEqual(woken)
+})
+
+test('what is given back is claimed again at once, also when nothing else was left behind', async () => {
+  const query: Query = async () => {
+    await aTurn()
+    return { answers: [], queryCount: 1 }
+  }
+  const { scheduler, woken } = aScheduler(query, { isMoreDue: false })
+  await scheduler.tick()
+  await turns()
+  expect(woken).toEqual([START, START])
+})
+
+test('who delivers hears of a record that settles a task as soon as the store has been handed it', async () => {
+  const finished: Query = async ([task]) => {
+    const observation = { kind: 'finished', outcome: SUCCEEDED } as const
+    const answer = { task: task!, observation, askedAt: START, answeredAt: START, httpStatus: 200, requestId: null }
+    return { answers: [answer], queryCount: 1 }
+  }
+  const { scheduler, settling } = aScheduler(finished, { perClaim: 1 })
+  await scheduler.tick()
+  await turns()
+  expect(settling).toHaveLength(1)
+  expect(await settling[0]).toMatchObject({ applied: 1 })
+
+  const { scheduler: other, settling: none } = aScheduler(stillRunning)
+  await other.tick()
+  await turns()
+  expect(none).toEqual([])
 })
 
 test('an answer that cannot be recorded is logged and ends nothing', async () => {

@@ -6,7 +6,20 @@ import type { DeliveryId } from '../../src/core/ids.ts'
 import { DAY, MINUTE } from '../../src/core/time.ts'
 import type { Store } from '../../src/store/store.ts'
 import { START } from '../support/store.ts'
-import { at, attempted, claimDeliveries, FAILED, GONE, LEASE_MS, OK, type StoreHarness, settle } from './steps.ts'
+import {
+  at,
+  attempted,
+  claim,
+  claimDeliveries,
+  FAILED,
+  GONE,
+  LEASE_MS,
+  OK,
+  register,
+  type StoreHarness,
+  settle,
+  settledBy,
+} from './steps.ts'
 
 export function describeDeliveries(name: string, open: () => Promise<StoreHarness>): void {
   describe(`${name}: claiming and recording deliveries`, () => {
@@ -24,6 +37,16 @@ export function describeDeliveries(name: string, open: () => Promise<StoreHarnes
       ])
       expect(deliveries[0]!.body).toBe((await store.getEvent(task.eventId!))!.body)
       expect((await claimDeliveries(store, 'b')).deliveries).toEqual([])
+    })
+
+    test('a claim behind the records sees what a record brings that is not on disk yet', async () => {
+      const { store } = await open()
+      await register(store)
+      const [task] = await claim(store, 'asked')
+      const recording = store.recordPolls({ now: START, records: [settledBy(task!, 'asked')], effects: [] })
+      const claiming = claimDeliveries(store, 'a', START, { isBehindRecords: true })
+      expect((await claiming).deliveries).toHaveLength(1)
+      expect((await recording).applied).toBe(1)
     })
 
     test('a delivered one is never claimed again', async () => {

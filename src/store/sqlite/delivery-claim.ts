@@ -11,12 +11,12 @@
 import type Database from 'better-sqlite3'
 import type { DeliveryStatus, DueDelivery } from '../../core/delivery.ts'
 import type { DeliveryId, EndpointId, EventId } from '../../core/ids.ts'
-import type { EpochMs } from '../../core/time.ts'
-import type { ClaimDeliveries, Lease } from '../store.ts'
+import { type EpochMs, earlierOf } from '../../core/time.ts'
+import type { ClaimDeliveries, ClaimedDeliveries, Lease } from '../store.ts'
 import { type ClaimRoom, createClaimRoom, slotsMaxOf } from './claim-room.ts'
 import { LIMIT } from './claim-sql.ts'
 import type { CustomHeaderTable } from './custom-headers.ts'
-import { type EndpointHealthTable, earlierOf, type ProbedEndpoint } from './endpoint-health.ts'
+import type { EndpointHealthTable, ProbedEndpoint } from './endpoint-health.ts'
 import { isFree, type LeaseTable } from './leases.ts'
 import type { SecretTable } from './secrets.ts'
 import type { EndpointTurn, TurnTable } from './turns.ts'
@@ -152,6 +152,14 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
     }))
   }
 
+  function nextClaimAfter(now: EpochMs): EpochMs | null {
+    return earlierOf(turns.nextDueAfter(now), health.nextProbeAfter(now))
+  }
+
+  function isAnyDue(now: EpochMs): boolean {
+    return turns.isAnyDue(now) || health.listDueProbes(now, 1).length > 0
+  }
+
   /** Of the endpoints in one list, the longest due first, what there is room for. */
   function claimPage(params: ClaimDeliveries, due: readonly EndpointTurn[], room: ClaimRoom): DueDelivery[] {
     return due.flatMap((turn) => {
@@ -164,7 +172,7 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
   }
 
   return {
-    claimDue(params: ClaimDeliveries): { deliveries: readonly DueDelivery[]; nextClaimAt: EpochMs | null } {
+    claimDue(params: ClaimDeliveries): ClaimedDeliveries {
       const { now, inFlight } = params
       const room = createClaimRoom(params, turns.listBusy([...inFlight.keys()]))
       const deliveries = claimProbes(params, room)
@@ -174,10 +182,10 @@ export function createDeliveryClaim(db: Database.Database, parts: DeliveryClaimP
         deliveries.push(...claimPage(params, due, room))
         // A full list hides others behind endpoints that share what there is room for: a host, or what failed lately.
         if (due.length < limit) {
-          return { deliveries, nextClaimAt: earlierOf(turns.nextDueAfter(now), health.nextProbeAfter(now)) }
+          return { deliveries, nextClaimAt: nextClaimAfter(now), isMoreDue: isAnyDue(now) }
         }
       }
-      return { deliveries, nextClaimAt: now }
+      return { deliveries, nextClaimAt: now, isMoreDue: true }
     },
   }
 }

@@ -19,7 +19,7 @@ import {
 } from '../../core/endpoint-health.ts'
 import type { DeliveryId, EndpointId, TaskId } from '../../core/ids.ts'
 import type { OperatorFact } from '../../core/operator-event.ts'
-import { after, type EpochMs, earliest } from '../../core/time.ts'
+import { after, type EpochMs } from '../../core/time.ts'
 import type { AttemptRecord } from '../attempts.ts'
 import { LIMIT } from './claim-sql.ts'
 import type { OperatorEventTable } from './operator-events.ts'
@@ -161,11 +161,6 @@ function endOf({ verdict, isEndpointGone }: AttemptRecord): AttemptEnd {
 
 function eventsOf(text: string | null): Standing['failingEvents'] {
   return text === null ? [] : (JSON.parse(text) as Standing['failingEvents'])
-}
-
-/** The earlier of two instants, of which each may be none. */
-export function earlierOf(a: EpochMs | null, b: EpochMs | null): EpochMs | null {
-  return a === null || b === null ? (a ?? b) : earliest(a, b)
 }
 
 export type EndpointHealthTable = ReturnType<typeof createEndpointHealthTable>

@@ -83,7 +83,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   const writeSoon = <T>(step: () => T, itemCount = 1) => write(step, 'request', itemCount)
   const piece = <T>(step: () => T) => write(step, 'piece')
   /** Not before the record of what was claimed before: once a lease has ended, it would hand that out again. */
-  const claim = <T>(now: EpochMs, step: () => T) => write(step, look(() => leases.hasAnyEnded(now)) ? 'piece' : 'claim')
+  const claim = <T>(now: EpochMs, step: () => T, isBehindRecords = false) =>
+    write(step, isBehindRecords || look(() => leases.hasAnyEnded(now)) ? 'piece' : 'claim')
   const record = <T>(step: () => T, how: { patience?: 'record' | 'good_record'; itemCount?: number } = {}) =>
     write(step, how.patience ?? 'record', how.itemCount)
   const movedByMs = db.transaction(() => {
@@ -229,7 +230,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
     async claimDueTasks({ now, lease, credential, settings, limit }) {
       // What waits to be written is not seen: whoever writes it wakes the next claim.
       if (!look(() => tasks.isAnyDue(credential, now)))
-        return { tasks: [], nextClaimAt: look(() => tasks.nextDueAfter(credential, now)) }
+        return { tasks: [], nextClaimAt: look(() => tasks.nextDueAfter(credential, now)), isMoreDue: false }
       return claim(now, () => {
         const budget = credentials.read(credential, now)
         const { grantedCount, nextGrantAt } = grant(budget, settings, now, limit)
@@ -241,8 +242,10 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
           claimed.tasks.length === 0 ? budget : { ...spent, served: claimed.served },
         )
         // A full page may have left others behind: ask again as soon as the budget grants more.
-        const nextDueAt = claimed.tasks.length === grantedCount ? now : tasks.nextDueAfter(credential, now)
-        return { tasks: claimed.tasks, nextClaimAt: nextDueAt === null ? null : latest(nextDueAt, nextGrantAt) }
+        const isMoreDue = claimed.tasks.length === grantedCount
+        const nextDueAt = isMoreDue ? now : tasks.nextDueAfter(credential, now)
+        const nextClaimAt = nextDueAt === null ? null : latest(nextDueAt, nextGrantAt)
+        return { tasks: claimed.tasks, nextClaimAt, isMoreDue }
       })
     },
 
@@ -266,7 +269,8 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
       )
     },
 
-    claimDueDeliveries: async (params) => claim(params.now, () => deliveryClaim.claimDue(params)),
+    claimDueDeliveries: async (params) =>
+      claim(params.now, () => deliveryClaim.claimDue(params), params.isBehindRecords),
 
     async recordAttempts({ now, records }) {
       // Anything else lowers what its endpoint may be sent, or when; or it is brought back by each success, and the claim

@@ -80,6 +80,7 @@ export function createTurnTable(db: Database.Database) {
     `select e.id, e.host, e.concurrency_max as concurrencyMax, e.slots
      from json_each(?) cross join _endpoints e on e.id = json_each.value`,
   )
+  const anyDue = db.prepare<[EpochMs]>('select 1 from temp._turns where is_open = 1 and due_at <= ? limit 1')
   const nextDue = db.prepare<[{ now: number }], { dueAt: EpochMs }>(
     'select due_at as dueAt from temp._turns where is_open = 1 and due_at > :now order by due_at limit 1',
   )
@@ -152,6 +153,7 @@ export function createTurnTable(db: Database.Database) {
         isRecoveringAllowed: isRecoveringAllowed ? 1 : 0,
         limit,
       }),
+    isAnyDue: (now: EpochMs): boolean => anyDue.get(now) !== undefined,
     nextDueAfter: (now: EpochMs): EpochMs | null => nextDue.get({ now })?.dueAt ?? null,
     /** What those may have that have something under way. */
     listBusy: (ids: readonly EndpointId[]): readonly BusyEndpoint[] => busy.all(JSON.stringify(ids)),

@@ -148,7 +148,11 @@ test('endpoints that wait for a later instant are not worth a claim before it', 
     await settle(store, { taskId: host, callback: { kind: 'url', url: `https://${host}.example/` } })
   const { deliveries } = await claimDeliveries(store, 'x')
   await store.recordAttempts({ now: START, records: deliveries.map((one) => attempted(one, 'x', FAILED)) })
-  expect(await claimDeliveries(store, 'y', at(1), { limit: 2 })).toEqual({ deliveries: [], nextClaimAt: at(5_000) })
+  expect(await claimDeliveries(store, 'y', at(1), { limit: 2 })).toEqual({
+    deliveries: [],
+    nextClaimAt: at(5_000),
+    isMoreDue: false,
+  })
 })
 
 test('pages full of endpoints that turn out to have nothing are followed by another look at once', async () => {
@@ -159,7 +163,11 @@ test('pages full of endpoints that turn out to have nothing are followed by anot
   await store.recordAttempts({ now: START, records: deliveries.map((one) => attempted(one, 'x', OK)) })
   const now = at(LEASE_MS + 1)
   await settle(store, { taskId: 'f' }, now)
-  expect(await claimDeliveries(store, 'y', now, { limit: 1 })).toEqual({ deliveries: [], nextClaimAt: now })
+  expect(await claimDeliveries(store, 'y', now, { limit: 1 })).toEqual({
+    deliveries: [],
+    nextClaimAt: now,
+    isMoreDue: true,
+  })
   expect((await claimDeliveries(store, 'z', now, { limit: 1 })).deliveries).toHaveLength(1)
 })
 

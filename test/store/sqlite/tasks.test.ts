@@ -97,7 +97,7 @@ test('the next claim of a credential is worth it when one of its own tasks is du
   await register(store, { taskId: 'elsewhere', credential: 'second', firstPollAt: at(1_000) })
   await register(store, { taskId: 'here', firstPollAt: at(5_000) })
   const params = { now: START, lease: lease('a'), credential: 'aidge', settings: SETTINGS, limit: 10 }
-  expect(await store.claimDueTasks(params)).toEqual({ tasks: [], nextClaimAt: at(5_000) })
+  expect(await store.claimDueTasks(params)).toEqual({ tasks: [], nextClaimAt: at(5_000), isMoreDue: false })
 })
 
 test('with more due than the budget grants, the next claim is worth it when it grants one again: no sooner, no later', async () => {
@@ -105,7 +105,11 @@ test('with more due than the budget grants, the next claim is worth it when it g
   for (const taskId of ['a', 'b', 'c']) await register(store, { taskId })
   const params = { lease: lease('a'), credential: 'aidge', settings: { rate: 10 }, limit: 10 }
   expect((await store.claimDueTasks({ ...params, now: START })).tasks).toHaveLength(1)
-  expect(await store.claimDueTasks({ ...params, now: START })).toEqual({ tasks: [], nextClaimAt: at(100) })
+  expect(await store.claimDueTasks({ ...params, now: START })).toEqual({
+    tasks: [],
+    nextClaimAt: at(100),
+    isMoreDue: true,
+  })
   expect(await store.claimDueTasks({ ...params, now: at(100) })).toMatchObject({ tasks: [{}], nextClaimAt: at(101) })
 })
 
@@ -219,7 +223,7 @@ test('a claim that finds nothing due writes nothing', async () => {
   // Nobody else can begin to write, and no claim has to.
   holder.exec('begin immediate')
   const params = { now: START, lease: lease('a'), credential: 'aidge', settings: SETTINGS, limit: 10 }
-  expect(await store.claimDueTasks(params)).toEqual({ tasks: [], nextClaimAt: at(5_000) })
+  expect(await store.claimDueTasks(params)).toEqual({ tasks: [], nextClaimAt: at(5_000), isMoreDue: false })
   holder.exec('rollback')
 })
 

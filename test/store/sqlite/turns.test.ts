@@ -30,7 +30,7 @@ async function aStage(...urls: readonly string[]): Promise<Stage> {
   return { path, store }
 }
 
-function setRow({ path }: Stage, url: string, values: Readonly<Record<string, number | null>>): void {
+function setRow({ path }: Stage, url: string, values: Readonly<Record<string, number | string | null>>): void {
   const db = new Database(path)
   for (const [name, value] of Object.entries(values))
     db.prepare(`update _endpoints set ${name} = ? where url = ?`).run(value, url)
@@ -88,7 +88,35 @@ test('a new delivery does not bring forward what the rate has not granted yet', 
   setRow(stage, A, { rate_max: 0.1 })
   await claimDeliveries(stage.store, 'a', START, ROOMY)
   await settle(stage.store, { taskId: 'new', callback: { kind: 'url', url: A } }, at(5))
-  expect(await claimDeliveries(stage.store, 'b', at(6), ROOMY)).toEqual({ deliveries: [], nextClaimAt: at(9_900) })
+  expect(await claimDeliveries(stage.store, 'b', at(6), ROOMY)).toEqual({
+    deliveries: [],
+    nextClaimAt: at(9_900),
+    isMoreDue: false,
+  })
+})
+
+test('what was left behind for want of a slot is told, and what is not due or is under way is not', async () => {
+  const { store } = await aStage(A, A, A)
+  const first = await claimDeliveries(store, 'a', START, { limit: 1 })
+  expect(first.isMoreDue).toBe(true)
+  const inFlight = new Map([[first.deliveries[0]!.endpointId, 1]])
+  const full = await claimDeliveries(store, 'b', at(1), { endpointConcurrency: 1, inFlight })
+  expect([full.deliveries, full.isMoreDue]).toEqual([[], true])
+  expect((await claimDeliveries(store, 'c', at(2), { limit: 2 })).isMoreDue).toBe(false)
+  expect((await claimDeliveries(store, 'd', at(3))).isMoreDue).toBe(false)
+})
+
+test('a probe that waits for what is still under way at its endpoint was left behind', async () => {
+  const stage = await aStage(A, A)
+  const { deliveries } = await claimDeliveries(stage.store, 'a', START, { limit: 1 })
+  const inFlight = new Map([[deliveries[0]!.endpointId, 1]])
+  setRow(stage, A, { status: 'disabled', disabled_reason: 'failing', probe_at: at(10) })
+  await stage.store.close()
+  const store = openAt(stage.path)
+  expect((await claimDeliveries(store, 'b', at(9), { inFlight })).isMoreDue).toBe(false)
+  expect((await claimDeliveries(store, 'c', at(10), { inFlight })).isMoreDue).toBe(true)
+  const probe = await claimDeliveries(store, 'd', at(11))
+  expect([probe.deliveries.map(({ isProbe }) => isProbe), probe.isMoreDue]).toEqual([[true], false])
 })
 
 test('a page is never filled with what cannot be sent', async () => {
