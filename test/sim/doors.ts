@@ -25,6 +25,7 @@ import {
   type PostFact,
   type QueryFact,
   reopenQueued,
+  type Telling,
   tellingOf,
 } from './ledger.ts'
 import type { Receivers } from './receivers.ts'
@@ -131,14 +132,17 @@ async function call(
   const calledAt = world.time.now()
   if (name === 'deleteSettledTasks') world.ledger.hasForgotten = true
   const heldCount = heldLeases(name, params, world.ledger)
+  noteRecording(name, params, { life: life.number, since: calledAt }, world.ledger)
   let result: unknown
   try {
     result = await method(params)
   } catch (error) {
     if (!life.isDead()) world.check([T7_locksAreWaitedFor], { port: name, error })
+    noteRecording(name, params, null, world.ledger)
     noteBlow(world.ledger, 'store', world.time.now())
     throw error
   }
+  noteRecording(name, params, null, world.ledger)
   if (life.isDead()) return forEver()
   observe({ name, params, heldCount, calledAt }, result, world)
   if (!survives(`store.${name}.after`, life, world)) return forEver()
@@ -151,6 +155,13 @@ function noteUnrecorded(params: unknown, ledger: Ledger): void {
     if (verdictOf(record) === 'settle') note(ledger, 'crash_before_fanout')
     if (verdictOf(record) === 'delivered') note(ledger, 'crash_after_ack')
   }
+}
+
+/** What was delivered and is being written down, or is not any more. */
+function noteRecording(name: string, params: unknown, recording: Telling['recording'], ledger: Ledger): void {
+  if (name !== 'recordAttempts') return
+  for (const { delivery, verdict } of recordsOf(params) as readonly AttemptRecord[])
+    if (verdict.kind === 'delivered') tellingOf(ledger, delivery.eventId, delivery.endpointId).recording = recording
 }
 
 type Records = readonly (PollRecord | AttemptRecord)[]

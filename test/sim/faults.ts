@@ -29,6 +29,8 @@ export interface Plan {
   readonly seed: number
   /** Many days with little to do: what endpoints that fail for days are there for. */
   readonly isLong: boolean
+  /** The store is as far from the engine as one in a thread of its own. */
+  readonly isBehindThread: boolean
   readonly options: EngineOptions
   readonly safetyMs: number
   readonly taskCount: number
@@ -144,6 +146,7 @@ export function drawPlan(seed: number): Plan {
   return {
     seed,
     isLong,
+    isBehindThread: createChance(seed).fork('thread').happens(0.5),
     options: drawOptions(chance, safetyMs, storeTroubles.length > 0 || commitErrors.perCommit > 0),
     safetyMs,
     taskCount: isLong ? chance.integer(15, 35) : chance.spread(2, 40),
@@ -180,7 +183,8 @@ function drawStoreTroubles(chance: Chance, safetyMs: number): Plan['storeTrouble
   return Array.from({ length: chance.integer(1, 3) }, () => {
     const from = chance.integer(0, safetyMs)
     const kind = chance.weighted({ full: 2, really_full: 1, busy: 2 })
-    return { kind, from, until: from + chance.spread(20, MINUTE) }
+    // A lock may outlive the leases of what waits to be written.
+    return { kind, from, until: from + chance.spread(20, kind === 'busy' ? 3 * MINUTE : MINUTE) }
   })
 }
 

@@ -139,12 +139,15 @@ export function S6_noResendAfterCommittedSuccess({ ledger, post }: PostView): Pr
   if (telling.state === 'open') return none
   const last = telling.posts.findLast((earlier) => earlier !== post)
   const leaseMs = ledger.plan.options.deliveryLeaseMs
+  // Whose record waits in the store is not forgotten, however long that takes.
+  const { recording } = telling
+  const workedUntil = recording?.life === post.life ? Math.min(recording.since, post.at) : post.at
   // What a person asked for stands as asked for until its record: that of the one before came too late, or not at all.
   const isSameWish = post.claimed?.isManual === true && last?.claimed?.isManual === true
   const isFenced =
     (telling.state === 'heard' || isSameWish) &&
     last !== undefined &&
-    wallProgressMs(ledger, last.at, post.at) >= leaseMs
+    wallProgressMs(ledger, last.at, workedUntil) >= leaseMs
   if (telling.credits > 0) telling.credits -= 1
   else if (!isFenced) return [`${post.headers['webhook-id']} was sent again to ${post.url} after its 2xx`]
   return none

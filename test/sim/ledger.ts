@@ -59,6 +59,8 @@ export interface Telling {
   credits: number
   /** A person's attempt whose record is not known to be on disk. */
   isManualOpen: boolean
+  /** Its 2xx was handed to the store of this life at this true time, which has neither kept nor refused it yet. */
+  recording: { readonly life: number; readonly since: number } | null
 }
 
 /** A secret of an endpoint's own, and the true times between which it certainly signs. */
@@ -187,7 +189,7 @@ export function tellingOf(ledger: Ledger, eventId: string, endpointId: EndpointI
   const key = `${eventId} ${endpointId}`
   const known = ledger.tellings.get(key)
   if (known !== undefined) return known
-  const telling: Telling = { posts: [], state: 'open', credits: 0, isManualOpen: false }
+  const telling: Telling = { posts: [], state: 'open', credits: 0, isManualOpen: false, recording: null }
   ledger.tellings.set(key, telling)
   return telling
 }

@@ -519,4 +519,32 @@ export const MUTANTS: readonly Mutant[] = [
     ),
     test: { file: 'test/store/sqlite/contract.test.ts', title: 'polls that were answered alike are one' },
   },
+  {
+    name: 'claims-past-ended-leases',
+    number: null,
+    says: 'a claim goes before records whose leases have ended, and hands out again what they tell of',
+    changes: [
+      {
+        file: 'store/sqlite/store.ts',
+        find: 'isBehindRecords || look(() => leases.hasAnyEnded(now))',
+        replace: 'isBehindRecords',
+      },
+      ...one('store/sqlite/group-commit.ts', 'OVERTAKEN_MS_MAX = 2 * SECOND', 'OVERTAKEN_MS_MAX = 2_000 * SECOND'),
+    ],
+    test: { file: 'test/sim/replay.test.ts', title: 'a lock that outlives the leases sends nothing twice' },
+  },
+  {
+    name: 'claims-unmindful-of-free-slots',
+    number: null,
+    says: 'a slot that frees while a claim is under way wakes nobody, and what it could have sent waits for the next beat',
+    changes: one('engine/dispatcher.ts', '    isMoreDue = true\n', ''),
+    test: { file: 'test/engine/dispatcher.test.ts', title: 'a slot that frees while a claim is under way' },
+  },
+  {
+    name: 'settled-behind-nothing',
+    number: null,
+    says: 'what settles is claimed before it is recorded, and found when something else wakes the dispatcher',
+    changes: one('engine/dispatcher.ts', 'isExpecting = true', 'isExpecting = false'),
+    test: { file: 'test/engine/dispatcher.test.ts', title: 'what is being recorded is claimed right behind it' },
+  },
 ]

@@ -4,9 +4,9 @@
  */
 
 import { expect, test } from 'vitest'
-import { DAY, HOUR, MINUTE } from '../../src/core/time.ts'
+import { DAY, HOUR, MINUTE, SECOND } from '../../src/core/time.ts'
 import { OPTIONS } from '../support/world.ts'
-import { CALM, drawPlan } from './faults.ts'
+import { CALM, createChaos, drawPlan } from './faults.ts'
 import { aPlan } from './scenarios.ts'
 import { seedText, simulate, simulatePlan } from './simulate.ts'
 
@@ -58,6 +58,25 @@ test('over a week a receiver that fails for days is disabled, probed and enabled
   expect(ofHealth).toEqual(['endpoint.disabled', 'endpoint.enabled'])
 })
 
+test('a lock that outlives the leases sends nothing twice: what was delivered is written before anything is claimed', async () => {
+  const plan = aPlan({
+    safetyMs: 10 * MINUTE,
+    taskCount: 300,
+    receivers: ['healthy', 'healthy', 'slow'],
+    options: { ...OPTIONS, idleMs: SECOND, deliveryDeadlineMs: 6 * SECOND, deliveryLeaseMs: 8 * SECOND },
+    storeTroubles: Array.from({ length: 20 }, (_, index) => {
+      const from = index * 30 * SECOND
+      return { kind: 'busy', from, until: from + 12 * SECOND }
+    }),
+  })
+  const { violations, marks, ledger } = await simulatePlan(plan, createChaos(plan))
+  expect(violations).toEqual([])
+  expect(marks.get('busy_retry') ?? 0).toBeGreaterThan(0)
+  const accepted = ledger.posts.filter(({ heard }) => heard?.kind === 'response' && heard.status < 300)
+  const told = accepted.map(({ headers, url }) => `${headers['webhook-id']} ${url}`)
+  expect(new Set(told).size).toBe(told.length)
+})
+
 test('each seed draws a part of the faults, and all of them together draw all', () => {
   const plans = Array.from({ length: 300 }, (_, index) => drawPlan(index + 1))
   const draws = {
@@ -75,6 +94,7 @@ test('each seed draws a part of the faults, and all of them together draw all', 
     callFailures: (plan: (typeof plans)[number]) => plan.callFailures > 0,
     operator: (plan: (typeof plans)[number]) => plan.operator !== null,
     days: (plan: (typeof plans)[number]) => plan.isLong,
+    thread: (plan: (typeof plans)[number]) => plan.isBehindThread,
   }
   for (const [name, draw] of Object.entries(draws)) {
     const share = plans.filter(draw).length / plans.length

@@ -9,6 +9,7 @@ export function aPlan(overrides: Partial<Plan> & Pick<Plan, 'safetyMs' | 'taskCo
   return {
     seed: 7,
     isLong: false,
+    isBehindThread: true,
     operator: null,
     options: {
       ...OPTIONS,

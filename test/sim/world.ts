@@ -26,6 +26,7 @@ import type { Log, NewId } from '../../src/ports.ts'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
 import type { Store } from '../../src/store/store.ts'
 import { ALLOW_NOTHING, createAddressGuard } from '../../src/webhook/address-guard.ts'
+import { likeAThread } from '../support/like-a-thread.ts'
 import { KEY, SECRET } from '../support/world.ts'
 import { type Life, postDoor, type Surroundings, storeDoor, upstreamDoor } from './doors.ts'
 import { CALM, type Chaos, type CommitError, type CrashPoint, type Plan } from './faults.ts'
@@ -236,7 +237,7 @@ export function createWorld(plan: Plan, chaosOf: Chaos): World {
     // A lock that is waited for in real time would stop virtual time.
     writer.pragma('busy_timeout = 0')
     const reader = openRowReader(path)
-    const store = storeDoor(inner, life, world)
+    const store = storeDoor(plan.isBehindThread ? likeAThread(inner, clock) : inner, life, world)
     const engine = createEngine(
       {
         store,

@@ -1,0 +1,45 @@
+/**
+ * A store as if it were in a thread of its own, without one: the calls of one turn of the event loop arrive together and
+ * later, the answers of one group too, and what is written in between the caller does not know of yet.
+ */
+
+import type { Clock } from '../../src/ports.ts'
+import type { Store } from '../../src/store/store.ts'
+
+/** They answer from this side. */
+const NEAR: ReadonlySet<string> = new Set(['databaseId', 'impediments', 'onTold', 'close'])
+
+type Method = (params: never) => Promise<unknown>
+
+export function likeAThread(store: Store, clock: Pick<Clock, 'soon'>): Store {
+  const there = createPost(clock)
+  const back = createPost(clock)
+  const callOf = (method: Method) => (params: never) =>
+    new Promise((resolve, reject) => {
+      there.send(() => {
+        method(params).then(
+          (value) => back.send(() => resolve(value)),
+          (error: unknown) => back.send(() => reject(error)),
+        )
+      })
+    })
+  return new Proxy(store, {
+    get(target, name: string) {
+      const member = Reflect.get(target, name) as unknown
+      return typeof member === 'function' && !NEAR.has(name) ? callOf(member.bind(target) as Method) : member
+    },
+  })
+}
+
+/** One way: what is sent before it leaves arrives together, in order. */
+function createPost(clock: Pick<Clock, 'soon'>) {
+  const unsent: (() => void)[] = []
+  return {
+    send(arrive: () => void): void {
+      if (unsent.push(arrive) > 1) return
+      clock.soon(() => {
+        for (const each of unsent.splice(0)) each()
+      })
+    },
+  }
+}
