@@ -104,8 +104,8 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       const free = takeSlot(delivery)
       inFlight.track((signal) => attempt(delivery, free, lease.token, signal))
     }
-    // A full page may have left others behind.
-    return claimed.deliveries.length === limit ? null : claimed.nextClaimAt
+    // With every slot taken the next claim is worth it when one frees, at whatever instant something is due.
+    return claimed.isMoreDue && claimed.deliveries.length === limit ? null : claimed.nextClaimAt
   }
 
   /**

@@ -140,6 +140,13 @@ test.each<[string, Exchange, Parameters<typeof aDispatcher>[1], number]>([
   if (wakeCount > 0) expect(calls.indexOf('wake')).toBeGreaterThan(calls.indexOf('record'))
 })
 
+test('a claim that took all there was, with just as many slots, says when there will be more', async () => {
+  const { dispatcher } = aDispatcher(() => new Promise(() => {}), { isMoreDue: false })
+  await dispatcher.tick()
+  // The third of three slots.
+  expect(await dispatcher.tick()).toBe(START)
+})
+
 test('a slot that frees while a claim is under way is worth another: that one did not count it', async () => {
   const answered = new Promise<void>(() => {})
   const end = new Map<number, () => void>()
