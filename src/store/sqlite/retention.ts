@@ -4,6 +4,7 @@ import type Database from 'better-sqlite3'
 import type { EndpointId, EventId, TaskId } from '../../core/ids.ts'
 import type { EpochMs } from '../../core/time.ts'
 import type { ClockShift } from './clock-shift.ts'
+import type { TurnTable } from './turns.ts'
 
 interface ToldRow {
   readonly id: EventId
@@ -18,7 +19,12 @@ export interface ForgottenEndpoints {
 /** After every id: theirs begin with a letter. */
 const LAST_ID = '~'
 
-export function createRetention(db: Database.Database, clockShift: Pick<ClockShift, 'asItShowed'>) {
+export interface RetentionParts {
+  readonly clockShift: Pick<ClockShift, 'asItShowed'>
+  readonly turns: Pick<TurnTable, 'forgetMissing'>
+}
+
+export function createRetention(db: Database.Database, { clockShift, turns }: RetentionParts) {
   // A delivery that is still owed keeps its task, however old.
   const settled = db.prepare<[{ settledBefore: number; limit: number }], { id: TaskId }>(
     `select t.id from _tasks t
@@ -91,7 +97,9 @@ export function createRetention(db: Database.Database, clockShift: Pick<ClockShi
       // It moves with the clock, as instants do that are still to come; when something was used stays as it was noted.
       forgetSecrets.run({ ...stretch, expiredBefore: usedBefore })
       const params = { ...stretch, usedBefore: clockShift.asItShowed(usedBefore) }
-      return { forgottenCount: forgetEndpoints.run(params).changes, next }
+      const forgottenCount = forgetEndpoints.run(params).changes
+      if (forgottenCount > 0) turns.forgetMissing(stretch)
+      return { forgottenCount, next }
     },
     deleteSettled(settledBefore: EpochMs, limit: number): number {
       // A clock that was set forward would make all that has settled old at once.

@@ -66,7 +66,7 @@ export function openSqliteStore(options: SqliteStoreOptions): Store {
   const credentials = createCredentialTable(db)
   const cadences = createCadenceTable(db)
   const clockShift = createClockShift(db, credentials)
-  const retention = createRetention(db, clockShift)
+  const retention = createRetention(db, { clockShift, turns })
   const lookups = createLookups(reader)
   const pull = createPullTable(reader, db)
   /** What a step has just written, before anybody else can change it. */

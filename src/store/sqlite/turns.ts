@@ -67,6 +67,10 @@ export function createTurnTable(db: Database.Database) {
   const putOff = db.prepare('update temp._turns set due_at = max(due_at, :until) where endpoint_id = :id')
   const setOpen = db.prepare('update temp._turns set is_open = :isOpen where endpoint_id = :id')
   const nothing = db.prepare('delete from temp._turns where endpoint_id = :id')
+  const missing = db.prepare(
+    `delete from temp._turns where endpoint_id > :after and endpoint_id <= :upTo
+       and not exists (select 1 from _endpoints p where p.id = endpoint_id)`,
+  )
   const due = db.prepare<[object], EndpointTurn>(
     `select p.id, p.url, p.host, p.rate_max as rateMax, p.arrival_at as arrivalAt, p.concurrency_max as concurrencyMax,
        p.slots, p.failing_since as failingSince
@@ -142,6 +146,8 @@ export function createTurnTable(db: Database.Database) {
     },
     /** Nothing of it is pending. */
     nothingWaits: (id: EndpointId): void => void nothing.run({ id }),
+    /** Of those between two ids, the ones that are no more: nobody else comes by their rows. */
+    forgetMissing: (stretch: { after: string; upTo: string }): void => void missing.run(stretch),
     reckonAll: (): void => void reckonAll.run({ toleranceMs }),
 
     /** Those with something to send and a slot to send it in, the longest due first. */

@@ -11,7 +11,7 @@ import type { EndpointId } from '../../../src/core/ids.ts'
 import { type EpochMs, MINUTE, SECOND } from '../../../src/core/time.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { ANY_HOST, aDirectory, openAt, START } from '../../support/store.ts'
-import { at, attempted, claimDeliveries, FAILED, OK, settle } from '../steps.ts'
+import { at, attempted, claimDeliveries, FAILED, LEASE_MS, OK, settle } from '../steps.ts'
 
 const A = 'https://a.example/hooks'
 const B = 'https://b.example/hooks'
@@ -117,6 +117,16 @@ test('a probe that waits for what is still under way at its endpoint was left be
   expect((await claimDeliveries(store, 'c', at(10), { inFlight })).isMoreDue).toBe(true)
   const probe = await claimDeliveries(store, 'd', at(11))
   expect([probe.deliveries.map(({ isProbe }) => isProbe), probe.isMoreDue]).toEqual([[true], false])
+})
+
+test('an endpoint that was forgotten leaves no turn behind', async () => {
+  const { store } = await aStage(A)
+  const { deliveries } = await claimDeliveries(store, 'a')
+  await record(store, deliveries, 'a', OK, at(1))
+  const later = at(LEASE_MS + 1)
+  await store.deleteSettledTasks({ settledBefore: later, limit: 10 })
+  expect(await store.forgetEndpoints({ usedBefore: later, after: null, limit: 10 })).toMatchObject({ forgottenCount: 1 })
+  expect(await claimDeliveries(store, 'b', later)).toEqual({ deliveries: [], nextClaimAt: null, isMoreDue: false })
 })
 
 test('a page is never filled with what cannot be sent', async () => {
