@@ -125,7 +125,9 @@ test('an endpoint that was forgotten leaves no turn behind', async () => {
   await record(store, deliveries, 'a', OK, at(1))
   const later = at(LEASE_MS + 1)
   await store.deleteSettledTasks({ settledBefore: later, limit: 10 })
-  expect(await store.forgetEndpoints({ usedBefore: later, after: null, limit: 10 })).toMatchObject({ forgottenCount: 1 })
+  expect(await store.forgetEndpoints({ usedBefore: later, after: null, limit: 10 })).toMatchObject({
+    forgottenCount: 1,
+  })
   expect(await claimDeliveries(store, 'b', later)).toEqual({ deliveries: [], nextClaimAt: null, isMoreDue: false })
 })
 
