@@ -55,7 +55,7 @@ export interface DispatcherOptions {
 
 export interface Dispatcher {
   /** This record, which was just handed to the store, brings deliveries. */
-  expect(recording: Promise<unknown>): void
+  noteSettling(recording: Promise<unknown>): void
   tick(): Promise<EpochMs | null>
   /** Ends what is under way; what does not end within `graceMs` is given back without costing an attempt. */
   drain(graceMs: number): Promise<void>
@@ -74,9 +74,10 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
   const hostSlots = createHostSlots(Math.max(recoveringMax, options.endpointConcurrency))
   const handleSlots = createHandleSlots(options.concurrency, log)
   let busySlots = 0
-  /** The last claim left something behind for want of a slot, or has not been answered yet: one that frees is worth another. */
+  /** The last claim may have left something behind for want of a slot, or has no answer yet: one that frees is worth another. */
   let isMoreDue = true
-  let isExpecting = false
+  /** What the next claim is to come behind. */
+  let settling: Promise<unknown> | null = null
 
   async function tick(): Promise<EpochMs | null> {
     isMoreDue = true
@@ -85,9 +86,9 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
     const now = clock.now()
     const lease = { token: newId('lse'), expiresAt: after(now, options.leaseMs) }
     const { endpointConcurrency } = options
-    const isBehindRecords = isExpecting
-    isExpecting = false
-    const claimed = await store.claimDueDeliveries({
+    const recording = settling
+    settling = null
+    const claiming = store.claimDueDeliveries({
       now,
       lease,
       limit,
@@ -97,8 +98,11 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       hosts: hostSlots.room(),
       recoveringMax,
       unhurriedMax,
-      isBehindRecords,
+      isBehindRecords: recording !== null,
     })
+    // Refused while the record waits, for a lock or for room: then it is worth another when that is written.
+    claiming.catch(() => recording?.then(deps.wake, deps.wake))
+    const claimed = await claiming
     isMoreDue = claimed.isMoreDue
     for (const delivery of claimed.deliveries) {
       const free = takeSlot(delivery)
@@ -112,9 +116,9 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
    * What it brings is claimed right behind it: a commit sooner than if the claim were called when it is on disk. While half
    * of the slots are busy that would cost more than it gives: those that free would wait for the record, too.
    */
-  function expect(recording: Promise<unknown>): void {
-    if (busySlots >= options.concurrency / 2) return void recording.then(deps.wake, () => {})
-    isExpecting = true
+  function noteSettling(recording: Promise<unknown>): void {
+    if (busySlots >= handleSlots.count() / 2) return void recording.then(deps.wake, () => {})
+    settling = recording
     deps.wake()
   }
 
@@ -145,6 +149,7 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
       // Now, and not when the record is on disk: the slot would stand empty for as long as a commit takes. What the record takes from what may
       // be claimed is seen by the claim that fills the slot (store.ts).
       free(atHost(exchange))
+      // It may be due again, or its endpoint be sent to again. (Enabled by a success that was no probe, that is told: engine.ts.)
       if (judgement.verdict.kind !== 'delivered' || delivery.isProbe) deps.wake()
       logAttempt(record, delivery.url, (await recording).applied)
     } catch (error) {
@@ -205,7 +210,7 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
     else log.warn(fields, message)
   }
 
-  return { tick, expect, drain: inFlight.drain }
+  return { tick, noteSettling, drain: inFlight.drain }
 }
 
 /** Without what was sent: the store may be in another thread, where every byte of a record is a copy. */

@@ -87,7 +87,7 @@ export function createEngine(deps: EngineDeps, options: EngineOptions): Engine {
       upstream,
       cadences,
       wakeBy: (at) => schedulerLoop.wakeBy(at),
-      onSettling: (recording) => dispatcher.expect(recording),
+      onSettling: (recording) => dispatcher.noteSettling(recording),
     },
     {
       concurrency: options.pollConcurrency,

@@ -31,7 +31,7 @@ export interface SchedulerDeps {
   readonly random: Random
   readonly log: Log
   readonly cadences: Cadences
-  /** The next tick is worth it at `at`: a slot is free, or a task is due then. */
+  /** The next tick is worth it at `at`: something may be claimed then. */
   readonly wakeBy: (at: EpochMs) => void
   /** At least one task settles with this record, which the store has just been handed: there is something to deliver. */
   readonly onSettling: (recording: Promise<unknown>) => void
@@ -58,36 +58,38 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
   const inFlight = createInFlight(clock)
   let busySlots = 0
   let clockMoves = 0
-  /** The last claims left something behind, or have not been answered yet: a slot that frees is worth another. */
-  let isMoreDue = true
-  /** That was for want of budget: what an answer says of the budget is worth another, too. */
-  let isShortOfBudget = false
+  /** The last claims may have left something behind for want of a slot, or have no answer yet: one that frees is worth another. */
+  let isShortOfSlots = true
+  /** The same for want of budget: an answer that was accepted may end a pause. */
+  const shortOfBudget = new Set<string>()
 
   async function tick(): Promise<EpochMs | null> {
     await cadences.restore()
-    isMoreDue = true
+    isShortOfSlots = true
     const claims: Claimed[] = []
     for (const credential of credentialsOf(upstream)) claims.push(await claim(credential))
-    isMoreDue = claims.some((one) => one.isMoreDue)
-    isShortOfBudget = claims.some((one) => one.isShortOfBudget)
+    isShortOfSlots = claims.some((one) => one.isShortOfSlots)
     return claims.reduce<EpochMs | null>((first, { nextClaimAt: at }) => earlierOf(first, at), null)
   }
 
   /** Fills the free slots; says when the credential may be worth asking again. */
   async function claim(credential: string): Promise<Claimed> {
     const limit = options.concurrency - busySlots
-    if (limit <= 0) return { nextClaimAt: null, isMoreDue: true, isShortOfBudget: false }
+    if (limit <= 0) return { nextClaimAt: null, isShortOfSlots: true }
     const now = clock.now()
     const era = clockMoves
     const lease = { token: newId('lse'), expiresAt: after(now, options.leaseMs) }
+    // Until it is known: what is accepted meanwhile is not seen by this claim.
+    shortOfBudget.add(credential)
     const claimed = await store.claimDueTasks({ now, lease, credential, settings: options.budget, limit })
     const queries = packQueries(claimed.tasks, (kind) => upstream.idsPerQuery(kind) ?? 1)
     for (const tasks of queries) {
       busySlots += 1
       inFlight.track((signal) => ask({ tasks, credential, token: lease.token, era, signal }))
     }
-    const { nextClaimAt, isMoreDue: isMore } = claimed
-    return { nextClaimAt, isMoreDue: isMore, isShortOfBudget: isMore && claimed.tasks.length < limit }
+    const isFull = claimed.tasks.length === limit
+    if (isFull || !claimed.isMoreDue) shortOfBudget.delete(credential)
+    return { nextClaimAt: claimed.nextClaimAt, isShortOfSlots: isFull && claimed.isMoreDue }
   }
 
   async function ask({ tasks, credential, token, era, signal }: Query): Promise<void> {
@@ -106,7 +108,7 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
 
   function freeSlot(): void {
     busySlots -= 1
-    if (isMoreDue) deps.wakeBy(clock.now())
+    if (isShortOfSlots) deps.wakeBy(clock.now())
   }
 
   async function record(
@@ -132,7 +134,8 @@ export function createScheduler(deps: SchedulerDeps, options: SchedulerOptions):
       if (decision.kind === 'poll_again') deps.wakeBy(decision.nextPollAt)
       if (decision.kind === 'give_back') deps.wakeBy(clock.now())
     }
-    if (isShortOfBudget && effects.length > 0) deps.wakeBy(clock.now())
+    const isAnyAccepted = effects.some(({ effect }) => effect.kind === 'accepted')
+    if (isAnyAccepted && shortOfBudget.has(credential)) deps.wakeBy(clock.now())
   }
 
   /** What is forgotten is learned again: it must not keep a daemon from stopping as it should. */
@@ -231,8 +234,7 @@ function isSettledBy({ task }: Answered, records: readonly PollRecord[]): boolea
 
 interface Claimed {
   readonly nextClaimAt: EpochMs | null
-  readonly isMoreDue: boolean
-  readonly isShortOfBudget: boolean
+  readonly isShortOfSlots: boolean
 }
 
 type Heard = Awaited<ReturnType<Upstream['query']>>

@@ -134,7 +134,7 @@ function showOne({ store, clock }: EndpointsDeps): Route {
   }
 }
 
-function changeOne({ store, clock, guardUrl, newPrivateKey }: EndpointsDeps): Route {
+function changeOne({ store, clock, guardUrl, newPrivateKey, wakeDispatcher }: EndpointsDeps): Route {
   return {
     definition: {
       method: 'patch',
@@ -156,7 +156,10 @@ function changeOne({ store, clock, guardUrl, newPrivateKey }: EndpointsDeps): Ro
         ...settingsOf(change, guardUrl),
         ...(change.asymmetric === undefined ? {} : { privateKey: change.asymmetric ? newPrivateKey() : null }),
       })
-      return answer(c, 200, endpointOnTheWire(keptOf(result, id)))
+      const endpoint = keptOf(result, id)
+      // It may be sent more at once now, or sooner.
+      wakeDispatcher()
+      return answer(c, 200, endpointOnTheWire(endpoint))
     },
   }
 }
@@ -188,7 +191,7 @@ function turn(
   }
 }
 
-function rotate({ store, clock, newSecret, newPrivateKey }: EndpointsDeps): Route {
+function rotate({ store, clock, newSecret, newPrivateKey, wakeDispatcher }: EndpointsDeps): Route {
   return {
     definition: {
       method: 'post',
@@ -216,6 +219,8 @@ function rotate({ store, clock, newSecret, newPrivateKey }: EndpointsDeps): Rout
       const keys = { secret, privateKey: newPrivateKey() }
       const overlapMs = overlapOf(input.overlap)
       const endpoint = known(await store.rotateSecret({ now: clock.now(), id, ...keys, overlapMs }), id)
+      // One whose secret could not be opened is enabled by this.
+      wakeDispatcher()
       return answer(c, 200, { ...endpointOnTheWire(endpoint), secret })
     },
   }

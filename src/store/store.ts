@@ -161,7 +161,7 @@ export interface ClaimDeliveries {
   readonly recoveringMax: number
   /** At once to those and to the slow ones together, so that the quick ones always find the rest. */
   readonly unhurriedMax: number
-  /** Not before the records that were called earlier: one of them brings something to claim. */
+  /** Not before the records, and whatever else was called earlier: one of them brings something to claim. */
   readonly isBehindRecords?: boolean
 }
 
@@ -302,8 +302,8 @@ export interface Store extends JobStore, OperatorStore, PullStore {
   /**
    * Takes due deliveries of enabled endpoints, those of the longest due endpoint first, as far as there are slots and each
    * endpoint's rate grants it, which is spent in the same step. What cannot take more costs the others nothing. Of those that
-   * are disabled for failing, one delivery each when it is time to try them again. `isMoreDue`: something due was left
-   * behind, for want of a slot.
+   * are disabled for failing, one delivery each when it is time to try them again. `isMoreDue`: something due may
+   * have been left behind, for want of a slot.
    */
   claimDueDeliveries(params: ClaimDeliveries): Promise<ClaimedDeliveries>
 

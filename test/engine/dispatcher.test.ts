@@ -31,6 +31,7 @@ function aDispatcher(
     isMoreDue = true,
     answered = Promise.resolve(),
     isProbe = false,
+    isClaiming = true,
   } = {},
 ) {
   const calls: string[] = []
@@ -43,6 +44,7 @@ function aDispatcher(
       calls.push('claim')
       claims.push({ limit, inFlight, isBehindRecords })
       if (claims.length > 1) await answered
+      if (!isClaiming) throw new Error('another program holds the database')
       const deliveries = Array.from({ length: Math.min(limit, 2) }, () => ({ ...aDueDelivery(), isProbe }))
       return { deliveries, nextClaimAt: START, isMoreDue }
     },
@@ -165,13 +167,13 @@ test('what is being recorded is claimed right behind it, but when it is on disk 
   const recording = new Promise<void>((resolve) => {
     keep = resolve
   })
-  dispatcher.expect(recording)
+  dispatcher.noteSettling(recording)
   expect(calls).toEqual(['wake'])
   await dispatcher.tick()
   expect(claims[0]?.isBehindRecords).toBe(true)
 
-  dispatcher.expect(recording)
-  dispatcher.expect(Promise.reject(new Error('the disk failed')))
+  dispatcher.noteSettling(recording)
+  dispatcher.noteSettling(Promise.reject(new Error('the disk failed')))
   await turns()
   expect(calls).toEqual(['wake', 'claim'])
   keep()
@@ -179,6 +181,22 @@ test('what is being recorded is claimed right behind it, but when it is on disk 
   expect(calls).toEqual(['wake', 'claim', 'wake'])
   await dispatcher.tick()
   expect(claims[1]?.isBehindRecords).toBe(false)
+})
+
+test('a claim that is refused while the record it comes behind waits is worth another when that is written', async () => {
+  const { dispatcher, calls } = aDispatcher(async () => OK, { isClaiming: false })
+  let keep = () => {}
+  dispatcher.noteSettling(
+    new Promise<void>((resolve) => {
+      keep = resolve
+    }),
+  )
+  await expect(dispatcher.tick()).rejects.toThrow('another program')
+  await turns()
+  expect(calls).toEqual(['wake', 'claim'])
+  keep()
+  await turns()
+  expect(calls).toEqual(['wake', 'claim', 'wake'])
 })
 
 test('an endpoint whose attempts have ended is not remembered', async () => {

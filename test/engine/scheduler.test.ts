@@ -22,6 +22,8 @@ function aScheduler(
     isRecording?: boolean
     perClaim?: number
     isMoreDue?: boolean
+    /** When the claims after the first are. */
+    answered?: Promise<void>
     idsPerQuery?: number
   } = {},
 ) {
@@ -30,6 +32,7 @@ function aScheduler(
     isRecording = true,
     perClaim = Number.POSITIVE_INFINITY,
     isMoreDue = true,
+    answered = Promise.resolve(),
     idsPerQuery = 1,
   } = differences
   const claimed: number[] = []
@@ -42,6 +45,7 @@ function aScheduler(
   const store: SchedulerDeps['store'] = {
     async claimDueTasks({ limit, credential }) {
       claimed.push(limit)
+      if (claimed.length > 1) await answered
       const tasks = Array.from({ length: Math.min(limit, perClaim) }, () => {
         count += 1
         return aDueTask({ id: `task_${count}`, taskId: String(count), submittedAt: START })
@@ -126,12 +130,51 @@ const AGAIN = after(START, SECOND)
 test.each<[string, Parameters<typeof aScheduler>[1], EpochMs[]]>([
   ['left nothing behind', { isMoreDue: false }, [AGAIN, AGAIN]],
   ['left something behind for want of slots', { isMoreDue: true }, [START, AGAIN, START, AGAIN]],
-  ['left something behind for want of budget', { isMoreDue: true, perClaim: 1 }, [START, AGAIN, START]],
+  ['left something behind for want of budget', { isMoreDue: true, perClaim: 1 }, [AGAIN, START]],
 ])('when the last claim %s, this is when the next is worth it', async (_what, differences, woken) => {
   const { scheduler, woken: actual } = aScheduler(stillRunning, differences)
   await scheduler.tick()
   await turns()
   expect(actual).toEqual(woken)
+})
+
+test('what is accepted while a claim is under way is worth another: that one may not have seen the end of a pause', async () => {
+  let answer = () => {}
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve
+  })
+  const { scheduler, woken } = aScheduler(stillRunning, { isMoreDue: false, perClaim: 1, answered })
+  await scheduler.tick()
+  const ticking = scheduler.tick()
+  await turns()
+  expect(woken).toEqual([START, AGAIN, START])
+  answer()
+  await ticking
+})
+
+test('a slot that frees while a claim is under way, or after a tick that had none, is worth another', async () => {
+  const end: (() => void)[] = []
+  const query: Query = (tasks, signal) =>
+    new Promise<void>((resolve) => void end.push(resolve)).then(() => stillRunning(tasks, signal))
+  const { scheduler, claimed, woken } = aScheduler(query, { isMoreDue: false })
+  await scheduler.tick()
+  // Nothing was left behind then, but who looks now has no slot to look for.
+  await scheduler.tick()
+  expect(claimed).toEqual([2])
+  end[0]?.()
+  await turns()
+  expect(woken[0]).toBe(START)
+
+  const { scheduler: other, woken: wokenOther } = aScheduler(query, {
+    isMoreDue: false,
+    perClaim: 1,
+    answered: new Promise<void>(() => {}),
+  })
+  await other.tick()
+  void other.tick()
+  end.at(-1)?.()
+  await turns()
+  expect(wokenOther[0]).toBe(START)
 })
 
 test('what is given back is claimed again at once, also when nothing else was left behind', async () => {

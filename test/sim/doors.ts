@@ -132,17 +132,17 @@ async function call(
   const calledAt = world.time.now()
   if (name === 'deleteSettledTasks') world.ledger.hasForgotten = true
   const heldCount = heldLeases(name, params, world.ledger)
-  noteRecording(name, params, { life: life.number, since: calledAt }, world.ledger)
+  noteRecording(name, params, { life: life.number, at: calledAt }, world.ledger)
   let result: unknown
   try {
     result = await method(params)
   } catch (error) {
     if (!life.isDead()) world.check([T7_locksAreWaitedFor], { port: name, error })
-    noteRecording(name, params, null, world.ledger)
+    if (!life.isDead()) noteRecording(name, params, null, world.ledger)
     noteBlow(world.ledger, 'store', world.time.now())
     throw error
   }
-  noteRecording(name, params, null, world.ledger)
+  if (!life.isDead()) noteRecording(name, params, null, world.ledger)
   if (life.isDead()) return forEver()
   observe({ name, params, heldCount, calledAt }, result, world)
   if (!survives(`store.${name}.after`, life, world)) return forEver()
@@ -157,11 +157,27 @@ function noteUnrecorded(params: unknown, ledger: Ledger): void {
   }
 }
 
-/** What was delivered and is being written down, or is not any more. */
-function noteRecording(name: string, params: unknown, recording: Telling['recording'], ledger: Ledger): void {
+/** What was delivered is being written down since `begun`, or is not any more. */
+function noteRecording(
+  name: string,
+  params: unknown,
+  begun: { life: number; at: number } | null,
+  ledger: Ledger,
+): void {
   if (name !== 'recordAttempts') return
-  for (const { delivery, verdict } of recordsOf(params) as readonly AttemptRecord[])
-    if (verdict.kind === 'delivered') tellingOf(ledger, delivery.eventId, delivery.endpointId).recording = recording
+  for (const { delivery, verdict } of recordsOf(params) as readonly AttemptRecord[]) {
+    if (verdict.kind !== 'delivered') continue
+    const telling = tellingOf(ledger, delivery.eventId, delivery.endpointId)
+    telling.recording = begun === null ? oneLess(telling.recording) : oneMore(telling.recording, begun)
+  }
+}
+
+function oneMore(known: Telling['recording'], { life, at }: { life: number; at: number }): Telling['recording'] {
+  return known?.life === life ? { ...known, count: known.count + 1 } : { life, since: at, count: 1 }
+}
+
+function oneLess(known: Telling['recording']): Telling['recording'] {
+  return known === null || known.count === 1 ? null : { ...known, count: known.count - 1 }
 }
 
 type Records = readonly (PollRecord | AttemptRecord)[]

@@ -59,8 +59,8 @@ export interface Telling {
   credits: number
   /** A person's attempt whose record is not known to be on disk. */
   isManualOpen: boolean
-  /** Its 2xx was handed to the store of this life at this true time, which has neither kept nor refused it yet. */
-  recording: { readonly life: number; readonly since: number } | null
+  /** Its 2xx was handed to the store of this life, first at this true time, which has neither kept nor refused it yet. */
+  recording: { readonly life: number; readonly since: number; readonly count: number } | null
 }
 
 /** A secret of an endpoint's own, and the true times between which it certainly signs. */

@@ -541,10 +541,17 @@ export const MUTANTS: readonly Mutant[] = [
     test: { file: 'test/engine/dispatcher.test.ts', title: 'a slot that frees while a claim is under way' },
   },
   {
+    name: 'queries-unmindful-of-free-slots',
+    number: null,
+    says: 'a tick without a free slot, or with a claim under way, does not count on those that free',
+    changes: one('engine/scheduler.ts', '    isShortOfSlots = true\n', ''),
+    test: { file: 'test/engine/scheduler.test.ts', title: 'a slot that frees while a claim is under way' },
+  },
+  {
     name: 'settled-behind-nothing',
     number: null,
     says: 'what settles is claimed before it is recorded, and found when something else wakes the dispatcher',
-    changes: one('engine/dispatcher.ts', 'isExpecting = true', 'isExpecting = false'),
+    changes: one('engine/dispatcher.ts', 'settling = recording', 'settling = null'),
     test: { file: 'test/engine/dispatcher.test.ts', title: 'what is being recorded is claimed right behind it' },
   },
 ]

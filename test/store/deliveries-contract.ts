@@ -49,6 +49,18 @@ export function describeDeliveries(name: string, open: () => Promise<StoreHarnes
       expect((await recording).applied).toBe(1)
     })
 
+    test('what was left behind for want of a slot is told, and what is not due or is under way is not', async () => {
+      const { store } = await open()
+      for (const taskId of ['a', 'b', 'c']) await settle(store, { taskId })
+      const first = await claimDeliveries(store, 'a', START, { limit: 1 })
+      expect(first.isMoreDue).toBe(true)
+      const inFlight = new Map([[first.deliveries[0]!.endpointId, 1]])
+      const full = await claimDeliveries(store, 'b', at(1), { endpointConcurrency: 1, inFlight })
+      expect([full.deliveries, full.isMoreDue]).toEqual([[], true])
+      expect((await claimDeliveries(store, 'c', at(2), { limit: 2 })).isMoreDue).toBe(false)
+      expect((await claimDeliveries(store, 'd', at(3))).isMoreDue).toBe(false)
+    })
+
     test('a delivered one is never claimed again', async () => {
       const { store } = await open()
       await settle(store)

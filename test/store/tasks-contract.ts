@@ -132,6 +132,21 @@ export function describeTasks(name: string, open: () => Promise<StoreHarness>): 
       expect(claimed.nextClaimAt).toBe(at(7_000))
     })
 
+    test('what was left behind for want of a slot or of budget is told, and what is not due or is under way is not', async () => {
+      const { store } = await open()
+      for (const taskId of ['a', 'b', 'c']) await register(store, { taskId })
+      await register(store, { taskId: 'later', firstPollAt: at(7_000) })
+      const claimed = async (name: string, limit: number, rate: number) => {
+        const params = { now: START, lease: lease(name), credential: 'aidge', settings: { rate }, limit }
+        const { tasks, isMoreDue } = await store.claimDueTasks(params)
+        return [tasks.length, isMoreDue]
+      }
+      expect(await claimed('one slot', 1, 10)).toEqual([1, true])
+      expect(await claimed('no budget', 5, 10)).toEqual([0, true])
+      expect(await claimed('enough', 5, 1_000)).toEqual([2, false])
+      expect(await claimed('none', 5, 1_000)).toEqual([0, false])
+    })
+
     test('a claimed task is nobody else’s until its lease ends', async () => {
       const { store } = await open()
       await register(store)

@@ -6,6 +6,8 @@
 import type { Clock } from '../../src/ports.ts'
 import type { Store } from '../../src/store/store.ts'
 
+/** They leave at once, with what was called before them (src/store/thread/near.ts). */
+const CLAIMS: ReadonlySet<string> = new Set(['claimDueTasks', 'claimDueDeliveries'])
 /** They answer from this side. */
 const NEAR: ReadonlySet<string> = new Set(['databaseId', 'impediments', 'onTold', 'close'])
 
@@ -14,7 +16,7 @@ type Method = (params: never) => Promise<unknown>
 export function likeAThread(store: Store, clock: Pick<Clock, 'soon'>): Store {
   const there = createPost(clock)
   const back = createPost(clock)
-  const callOf = (method: Method) => (params: never) =>
+  const callOf = (name: string, method: Method) => (params: never) =>
     new Promise((resolve, reject) => {
       there.send(() => {
         method(params).then(
@@ -22,24 +24,31 @@ export function likeAThread(store: Store, clock: Pick<Clock, 'soon'>): Store {
           (error: unknown) => back.send(() => reject(error)),
         )
       })
+      if (CLAIMS.has(name)) there.leave()
     })
   return new Proxy(store, {
     get(target, name: string) {
       const member = Reflect.get(target, name) as unknown
-      return typeof member === 'function' && !NEAR.has(name) ? callOf(member.bind(target) as Method) : member
+      return typeof member === 'function' && !NEAR.has(name) ? callOf(name, member.bind(target) as Method) : member
     },
   })
 }
 
 /** One way: what is sent before it leaves arrives together, in order. */
 function createPost(clock: Pick<Clock, 'soon'>) {
-  const unsent: (() => void)[] = []
+  let unsent: (() => void)[] = []
   return {
     send(arrive: () => void): void {
-      if (unsent.push(arrive) > 1) return
+      const message = unsent
+      if (message.push(arrive) > 1) return
       clock.soon(() => {
-        for (const each of unsent.splice(0)) each()
+        if (unsent === message) unsent = []
+        for (const each of message) each()
       })
+    },
+    /** What is sent after this is another message. */
+    leave(): void {
+      unsent = []
     },
   }
 }

@@ -15,6 +15,7 @@ import type { RegistrationInput } from '../../src/engine/register.ts'
 import type { Exchange, Log, NewId, Post, PostRequest, Upstream } from '../../src/ports.ts'
 import { openSqliteStore } from '../../src/store/sqlite/store.ts'
 import type { Store, Task } from '../../src/store/store.ts'
+import { likeAThread } from './like-a-thread.ts'
 import { aDirectory, countingIds } from './store.ts'
 import { createVirtualClock, type VirtualClock } from './virtual-clock.ts'
 
@@ -55,6 +56,8 @@ export interface WorldScript {
   readonly receive?: (request: PostRequest, nth: number) => AttemptResult | null
   readonly receiveMs?: number | ((url: string) => number)
   readonly options?: Partial<EngineOptions>
+  /** The store is as far away as one in a thread of its own. */
+  readonly isBehindThread?: boolean
 }
 
 export const OPTIONS: EngineOptions = {
@@ -117,7 +120,8 @@ export function createWorld(script: WorldScript = {}): World {
   function startLife() {
     const abort = new AbortController()
     setMaxListeners(0, abort.signal)
-    const store = openSqliteStore({ path, clock, newId, onDamaged: failTest })
+    const opened = openSqliteStore({ path, clock, newId, onDamaged: failTest })
+    const store = script.isBehindThread === true ? likeAThread(opened, clock) : opened
     const upstream = scriptedUpstream(answer, answerMs, { clock, asked, peak, life: abort.signal })
     const post = scriptedPost(receive, receiveMs, { clock, posted, peak, life: abort.signal })
     const engine = createEngine(

@@ -7,7 +7,7 @@ import { eventBody, eventTypeOf } from '../../core/event.ts'
 import { type Queue, type Served, shareOut } from '../../core/fair-share.ts'
 import { type EventId, eventIdOf, type TaskId } from '../../core/ids.ts'
 import type { DueTask, Outcome, SettledTask, TaskStatus } from '../../core/task.ts'
-import { type EpochMs, earliest } from '../../core/time.ts'
+import { type EpochMs, earlierOf } from '../../core/time.ts'
 import type { NewId } from '../../ports.ts'
 import type { Lease, PollRecord, Registration, Task } from '../store.ts'
 import { LIMIT } from './claim-sql.ts'
@@ -296,7 +296,7 @@ export function createTaskTable(db: Database.Database, { newId, databaseId, leas
 
     nextDueAfter(credential: string, now: EpochMs): EpochMs | null {
       const firsts = waitingQueues(credential, now).map(({ dueAt }) => dueAt)
-      return firsts.reduce<EpochMs | null>((first, at) => (first === null ? at : earliest(first, at)), null)
+      return firsts.reduce(earlierOf, null)
     },
 
     /** Null when the lease was lost and nothing was written; `settled` when this ended the task. */

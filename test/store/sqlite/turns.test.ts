@@ -95,17 +95,6 @@ test('a new delivery does not bring forward what the rate has not granted yet', 
   })
 })
 
-test('what was left behind for want of a slot is told, and what is not due or is under way is not', async () => {
-  const { store } = await aStage(A, A, A)
-  const first = await claimDeliveries(store, 'a', START, { limit: 1 })
-  expect(first.isMoreDue).toBe(true)
-  const inFlight = new Map([[first.deliveries[0]!.endpointId, 1]])
-  const full = await claimDeliveries(store, 'b', at(1), { endpointConcurrency: 1, inFlight })
-  expect([full.deliveries, full.isMoreDue]).toEqual([[], true])
-  expect((await claimDeliveries(store, 'c', at(2), { limit: 2 })).isMoreDue).toBe(false)
-  expect((await claimDeliveries(store, 'd', at(3))).isMoreDue).toBe(false)
-})
-
 test('a probe that waits for what is still under way at its endpoint was left behind', async () => {
   const stage = await aStage(A, A)
   const { deliveries } = await claimDeliveries(stage.store, 'a', START, { limit: 1 })
