@@ -136,15 +136,16 @@ export function describeTasks(name: string, open: () => Promise<StoreHarness>): 
       const { store } = await open()
       for (const taskId of ['a', 'b', 'c']) await register(store, { taskId })
       await register(store, { taskId: 'later', firstPollAt: at(7_000) })
-      const claimed = async (name: string, limit: number, rate: number) => {
-        const params = { now: START, lease: lease(name), credential: 'aidge', settings: { rate }, limit }
+      const claimed = async (name: string, now: EpochMs, limit: number) => {
+        const params = { now, lease: lease(name, now), credential: 'aidge', settings: { rate: 10 }, limit }
         const { tasks, isMoreDue } = await store.claimDueTasks(params)
         return [tasks.length, isMoreDue]
       }
-      expect(await claimed('one slot', 1, 10)).toEqual([1, true])
-      expect(await claimed('no budget', 5, 10)).toEqual([0, true])
-      expect(await claimed('enough', 5, 1_000)).toEqual([2, false])
-      expect(await claimed('none', 5, 1_000)).toEqual([0, false])
+      expect(await claimed('one slot', START, 1)).toEqual([1, true])
+      expect(await claimed('no budget', START, 5)).toEqual([0, true])
+      expect(await claimed('the second', at(200), 5)).toEqual([1, true])
+      expect(await claimed('the last', at(400), 5)).toEqual([1, true])
+      expect(await claimed('none', at(600), 5)).toEqual([0, false])
     })
 
     test('a claimed task is nobody else’s until its lease ends', async () => {
