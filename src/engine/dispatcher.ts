@@ -146,10 +146,11 @@ export function createDispatcher(deps: DispatcherDeps, options: DispatcherOption
         ...judgement,
       }
       const recording = store.recordAttempts({ now, records: [record] })
-      // Now, and not when the record is on disk: the slot would stand empty for as long as a commit takes. What the record takes from what may
-      // be claimed is seen by the claim that fills the slot (store.ts).
+      // Now, and not when the record is on disk: the slot would stand empty for as long as a commit takes. What the record
+      // takes from what may be claimed is seen by the claim that fills the slot (store.ts).
       free(atHost(exchange))
-      // It may be due again, or its endpoint be sent to again. (Enabled by a success that was no probe, that is told: engine.ts.)
+      // It may be due again, or its endpoint be sent to again. An endpoint that another success enabled is told of, which
+      // wakes, too (engine.ts).
       if (judgement.verdict.kind !== 'delivered' || delivery.isProbe) deps.wake()
       logAttempt(record, delivery.url, (await recording).applied)
     } catch (error) {
